@@ -1,0 +1,4 @@
+//! GGUF reading, engines, batching, sampling, and the worker process: everything that knows
+//! llama.cpp. It knows nothing of the swarm, of HTTP or of the project's other crates.
+
+pub mod engine;

@@ -1,0 +1,13 @@
+//! Compiles the `.proto` files with `protox`, so that no `protoc` is needed.
+
+use std::{env, error::Error, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["proto/generate.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    prost_build::Config::new()
+        .out_dir(out)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What the management API (`/api/…`) needs from the node, and its JSON types. The command
+//! line is its first client.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// A model file in the store or in use from its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredModel {
+    /// The name that requests use.
+    pub name: String,
+    /// Bytes on disk, all files together.
+    pub size_bytes: u64,
+    /// `general.architecture` of its header.
+    pub architecture: String,
+    /// The quantization of most of its bytes (`Q4_1`, …).
+    pub quantization: String,
+    /// The context that it was trained for, tokens.
+    pub context_length: u64,
+    /// Unix seconds at which it came here.
+    pub added: u64,
+    /// Used from this path outside the store; `None`: the store owns the file.
+    pub external_path: Option<PathBuf>,
+}
+
+/// A model with a worker, or about to have one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadedModel {
+    /// The name that requests use.
+    pub name: String,
+    /// `loading`, `ready`, `restarting`, `draining` or `failed`.
+    pub state: String,
+    /// Why it is restarting or failed.
+    pub detail: Option<String>,
+    /// Memory of its worker (resident), bytes.
+    pub memory_bytes: u64,
+    /// Context of each sequence, tokens.
+    pub context_length: u32,
+    /// Sequences that run now.
+    pub running: u32,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Seconds until it is unloaded if nobody asks for it; `None`: it stays.
+    pub unload_in_seconds: Option<u64>,
+    /// Times that its worker was started again after a crash.
+    pub restarts: u32,
+}
+
+/// The node in one view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The product's version.
+    pub version: String,
+    /// The node's public key, as text.
+    pub node_id: String,
+    /// Address of the API.
+    pub api: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// `offline`, `client` or `node`.
+    pub mode: String,
+    /// Processor, memory and accelerators, one line each.
+    pub devices: Vec<DeviceStatus>,
+    /// Models with a worker.
+    pub loaded: Vec<LoadedModel>,
+    /// Models on disk.
+    pub stored: usize,
+    /// Bytes of the store.
+    pub store_bytes: u64,
+    /// The store's budget, bytes; `None`: the disk's free space.
+    pub store_budget_bytes: Option<u64>,
+}
+
+/// One device that can hold a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// llama.cpp's name (`CPU`, `CUDA0`, …).
+    pub name: String,
+    /// What it is, in the maker's words.
+    pub description: String,
+    /// Memory in all, bytes.
+    pub memory_total_bytes: u64,
+    /// Memory free now, bytes.
+    pub memory_free_bytes: u64,
+    /// Measured, tokens a second of prefill of the benchmark's model; `None`: not measured yet.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Measured effective bandwidth, bytes a second; `None`: not measured yet.
+    pub bandwidth_bytes_per_second: Option<f64>,
+}
+
+/// Body of `POST /api/pull`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    /// `org/repo[:file-or-quant]`, a catalog name, an URL, or a path of this machine.
+    pub name: String,
+}
+
+/// One server-sent event of a pull. `Done` or `Failed` is the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum PullEvent {
+    /// The name was resolved to these files.
+    Resolved {
+        /// The model's full name.
+        name: String,
+        /// Files to fetch.
+        files: usize,
+        /// Their bytes in all.
+        total_bytes: u64,
+    },
+    /// Bytes on disk so far, those of an earlier attempt included.
+    Progress {
+        /// Bytes so far.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// The bytes are compared with the published SHA-256.
+    Verifying,
+    /// The model is in the store.
+    Done {
+        /// What was stored.
+        model: StoredModel,
+    },
+    /// It could not be fetched.
+    Failed {
+        /// One line: what happened and what to do.
+        message: String,
+    },
+}
+
+/// Why a management call was refused; each variant has one HTTP status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// 404: no such model.
+    #[error("{0}")]
+    NotFound(String),
+    /// 400: the request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// 409: not while things are as they are (in use, over the budget, offline).
+    #[error("{0}")]
+    Conflict(String),
+    /// 500: the node failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The node's management, for the command line and the console.
+#[async_trait]
+pub trait Management: Send + Sync + 'static {
+    /// The node in one view.
+    async fn status(&self) -> NodeStatus;
+    /// Models on disk, sorted by name.
+    async fn stored(&self) -> Vec<StoredModel>;
+    /// Begins a pull; dropping the receiver leaves the partial file for a later resume.
+    async fn pull(&self, request: PullRequest) -> Result<mpsc::Receiver<PullEvent>, ManageError>;
+    /// Removes a model from the store (an external file is only forgotten); answers the bytes freed.
+    async fn remove(&self, name: &str) -> Result<u64, ManageError>;
+    /// Models with a worker.
+    async fn loaded(&self) -> Vec<LoadedModel>;
+    /// Loads a model now and answers when it is ready.
+    async fn load(&self, name: &str) -> Result<LoadedModel, ManageError>;
+    /// Drains and unloads a model.
+    async fn unload(&self, name: &str) -> Result<(), ManageError>;
+    /// Measures the devices (again) and answers the figures.
+    async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
+    /// The effective configuration as TOML, secrets hidden.
+    async fn config(&self) -> String;
+}
