@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The `shoal` node: command line, configuration, state, models, sessions.
+//!
+//! It composes the other crates into one binary. It knows neither `libp2p` nor `axum` nor
+//! llama.cpp: those live behind `dht`, `web` and `llama-sys`.
+
+pub mod cli;
+pub mod config;

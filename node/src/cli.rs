@@ -1,0 +1,39 @@
+//! The command line: parse, dispatch, leave with an exit code. It knows no command's work.
+
+pub mod args;
+mod completions;
+mod config_show;
+mod exit;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command, ConfigCommand};
+pub use self::exit::{CliError, Exit};
+use self::terminal::Terminal;
+
+/// Runs the process's command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Up(cli.up));
+    match dispatch(command, &mut Terminal::process()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            Terminal::complain(&error);
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError> {
+    match command {
+        Command::Config(args) => {
+            let ConfigCommand::Show(args) = args.command;
+            config_show::run(&args, terminal)
+        }
+        Command::Completions(args) => completions::run(&args, terminal),
+        _ => Err(CliError::NotBuilt),
+    }
+}

@@ -1,0 +1,66 @@
+//! How a command ends: exit codes and the errors behind them. The list of codes is part of
+//! `shoal --help`.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+
+/// A process's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed; the reason was printed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// No node answers there.
+    NoNode = 3,
+    /// No such model.
+    NoModel = 4,
+    /// Another node uses this data directory.
+    DataDirInUse = 5,
+    /// Stopped before every running answer was finished.
+    CutShort = 6,
+    /// Interrupted by the user.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed. Each is one line: what happened and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Standard output is gone.
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
+    /// This build leaves the command out.
+    #[error("this build of shoal has no such command; build it with default features")]
+    NotBuilt,
+}
+
+impl CliError {
+    /// The exit code that stands for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) => Exit::Usage,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) | Self::NotBuilt => Exit::Failed,
+        }
+    }
+
+    /// Whether there is nobody to tell (the reader of a pipe went away).
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,47 @@
+//! What commands write to. Tests give a buffer. It knows no command.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use super::CliError;
+
+/// Standard output, or a test's buffer.
+pub(super) struct Terminal {
+    out: Box<dyn Write + Send>,
+}
+
+impl Terminal {
+    /// The process's own.
+    pub(super) fn process() -> Self {
+        Self {
+            out: Box::new(io::stdout()),
+        }
+    }
+
+    /// Writes text at once, as it is.
+    ///
+    /// # Errors
+    /// [`CliError::Output`]: nobody takes it.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), CliError> {
+        let written = self.out.write_all(text.as_bytes());
+        written
+            .and_then(|()| self.out.flush())
+            .map_err(CliError::Output)
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// [`CliError::Output`]: nobody takes it.
+    pub(super) fn line(&mut self, line: impl Display) -> Result<(), CliError> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Says on stderr in one line why a command failed.
+    pub(super) fn complain(error: &CliError) {
+        if !error.is_silent() {
+            // Nobody is left to tell if stderr is gone too.
+            let _ = writeln!(io::stderr(), "shoal: {error}");
+        }
+    }
+}

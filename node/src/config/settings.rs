@@ -1,0 +1,243 @@
+//! The table of settings: for each key how a value is taken and shown. It knows neither files
+//! nor the environment.
+
+use std::time::Duration;
+
+use toml::Value;
+
+use super::value::{self, Reason};
+use super::{Config, LogFormat, Secret};
+
+/// Sequences of a model at most: llama.cpp's limit of a context.
+const MAX_PARALLEL: u32 = 256;
+
+/// Threads at most: more than any machine has cores; a typo beyond it would only thrash.
+const MAX_THREADS: u32 = 1024;
+
+/// Tokens of a context at least: less holds no system prompt.
+const MIN_CTX_SIZE: u32 = 128;
+
+/// Tokens of a context at most: ten times the largest model's.
+const MAX_CTX_SIZE: u32 = 1 << 27;
+
+/// What stands for a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// One setting.
+pub struct Setting {
+    /// Its name in the file; flags and the environment derive theirs from it.
+    pub key: &'static str,
+    /// What holds while it is not set.
+    pub unset: &'static str,
+    /// Takes a value.
+    pub(super) apply: fn(&mut Config, &Value) -> Result<(), Reason>,
+    /// The effective value; `None`: not set.
+    pub(super) show: fn(&Config) -> Option<Value>,
+}
+
+impl Setting {
+    /// The setting of this key.
+    pub fn named(key: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
+    /// Its name in the environment.
+    pub fn variable(&self) -> String {
+        format!("SHOAL_{}", self.key.to_uppercase())
+    }
+}
+
+macro_rules! setting {
+    ($key:literal, $unset:literal, $apply:expr, $show:expr) => {
+        Setting {
+            key: $key,
+            unset: $unset,
+            apply: $apply,
+            show: $show,
+        }
+    };
+}
+
+/// Every setting, in the order in which `config show` prints them.
+pub const SETTINGS: &[Setting] = &[
+    setting!(
+        "api",
+        "",
+        |c, v| set(&mut c.api.addr, value::addr(v)),
+        |c| text(c.api.addr)
+    ),
+    setting!(
+        "api_key",
+        "requests need no key",
+        |c, v| secret(&mut c.api.key, v),
+        |c| hidden(&c.api.key)
+    ),
+    setting!(
+        "no_api_key",
+        "",
+        |c, v| set(&mut c.api.no_key, value::switch(v)),
+        |c| switch(c.api.no_key)
+    ),
+    setting!(
+        "cors_origins",
+        "",
+        |c, v| set(&mut c.api.cors_origins, value::texts(v)),
+        |c| texts(&c.api.cors_origins)
+    ),
+    setting!(
+        "data_dir",
+        "",
+        |c, v| set(&mut c.data_dir, value::text(v).map(Into::into)),
+        |c| text(c.data_dir.display())
+    ),
+    setting!(
+        "client",
+        "",
+        |c, v| set(&mut c.client, value::switch(v)),
+        |c| switch(c.client)
+    ),
+    setting!(
+        "offline",
+        "",
+        |c, v| set(&mut c.offline, value::switch(v)),
+        |c| switch(c.offline)
+    ),
+    setting!(
+        "model",
+        "",
+        |c, v| set(&mut c.pinned, value::texts(v)),
+        |c| texts(&c.pinned)
+    ),
+    setting!(
+        "ctx_size",
+        "the model's context, as far as memory allows",
+        |c, v| some(
+            &mut c.engine.ctx_size,
+            value::number(v, MIN_CTX_SIZE, MAX_CTX_SIZE)
+        ),
+        |c| number(c.engine.ctx_size)
+    ),
+    setting!(
+        "parallel",
+        "the engine's default",
+        |c, v| some(&mut c.engine.parallel, value::number(v, 1, MAX_PARALLEL)),
+        |c| number(c.engine.parallel)
+    ),
+    setting!(
+        "threads",
+        "the physical cores",
+        |c, v| some(&mut c.engine.threads, value::number(v, 1, MAX_THREADS)),
+        |c| number(c.engine.threads)
+    ),
+    setting!(
+        "keep_alive",
+        "",
+        |c, v| set(&mut c.residency.keep_alive, value::duration(v)),
+        |c| duration(c.residency.keep_alive)
+    ),
+    setting!(
+        "memory_limit",
+        "a share of the machine's memory",
+        |c, v| some(&mut c.residency.memory_limit_bytes, value::bytes(v)),
+        |c| bytes(c.residency.memory_limit_bytes)
+    ),
+    setting!(
+        "load_timeout",
+        "",
+        |c, v| set(&mut c.residency.load_timeout, value::duration(v)),
+        |c| duration(c.residency.load_timeout)
+    ),
+    setting!(
+        "models_dir",
+        "`models` in the data directory",
+        |c, v| some(&mut c.models.dir, value::text(v).map(Into::into)),
+        |c| c.models.dir.as_ref().and_then(|dir| text(dir.display()))
+    ),
+    setting!(
+        "disk_budget",
+        "the disk's free space",
+        |c, v| some(&mut c.models.disk_budget_bytes, value::bytes(v)),
+        |c| bytes(c.models.disk_budget_bytes)
+    ),
+    setting!(
+        "hf_endpoint",
+        "the hub's own address",
+        |c, v| some(&mut c.models.hub_endpoint, value::origin(v)),
+        |c| c.models.hub_endpoint.as_ref().and_then(text)
+    ),
+    setting!(
+        "hf_token",
+        "public models only",
+        |c, v| secret(&mut c.models.hub_token, v),
+        |c| hidden(&c.models.hub_token)
+    ),
+    setting!(
+        "log_format",
+        "human on a terminal, else json",
+        log_format,
+        |c| c.log_format.and_then(|format| text(format.as_str()))
+    ),
+    setting!(
+        "drain_timeout",
+        "",
+        |c, v| set(&mut c.drain_timeout, value::duration(v)),
+        |c| duration(c.drain_timeout)
+    ),
+];
+
+fn log_format(config: &mut Config, value: &Value) -> Result<(), Reason> {
+    config.log_format = Some(match value.as_str() {
+        Some("human") => LogFormat::Human,
+        Some("json") => LogFormat::Json,
+        _ => return Err("must be \"human\" or \"json\"".into()),
+    });
+    Ok(())
+}
+
+fn set<T>(slot: &mut T, value: Result<T, Reason>) -> Result<(), Reason> {
+    value.map(|value| *slot = value)
+}
+
+fn some<T>(slot: &mut Option<T>, value: Result<T, Reason>) -> Result<(), Reason> {
+    value.map(|value| *slot = Some(value))
+}
+
+fn secret(slot: &mut Option<Secret>, value: &Value) -> Result<(), Reason> {
+    some(slot, value::text(value).map(Secret::new))
+}
+
+fn hidden(secret: &Option<Secret>) -> Option<Value> {
+    secret.as_ref().and_then(|_| text(HIDDEN))
+}
+
+fn text(value: impl std::fmt::Display) -> Option<Value> {
+    Some(Value::String(value.to_string()))
+}
+
+fn switch(on: bool) -> Option<Value> {
+    Some(Value::Boolean(on))
+}
+
+fn texts(values: &[String]) -> Option<Value> {
+    let values = values.iter().cloned().map(Value::String);
+    Some(Value::Array(values.collect()))
+}
+
+fn number(value: Option<u32>) -> Option<Value> {
+    value.map(|value| Value::Integer(value.into()))
+}
+
+fn bytes(value: Option<u64>) -> Option<Value> {
+    value.and_then(|bytes| match i64::try_from(bytes) {
+        Ok(bytes) => Some(Value::Integer(bytes)),
+        Err(_) => text(bytes),
+    })
+}
+
+fn duration(value: Duration) -> Option<Value> {
+    let millis = value.as_millis();
+    if millis.is_multiple_of(1000) {
+        return text(format!("{}s", millis / 1000));
+    }
+    text(format!("{millis}ms"))
+}
