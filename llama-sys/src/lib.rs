@@ -2,3 +2,4 @@
 //! llama.cpp. It knows nothing of the swarm, of HTTP or of the project's other crates.
 
 pub mod engine;
+pub mod gguf;
