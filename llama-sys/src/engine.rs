@@ -143,7 +143,8 @@ pub enum Event {
         reason: FinishReason,
         /// The stop string that ended it.
         stop: Option<String>,
-        /// Tokens generated, the end-of-generation token not counted.
+        /// Tokens of the whole answer, those of `resume` included, the end-of-generation token
+        /// not counted.
         completion_tokens: u32,
         /// Where the time went.
         timing: Timing,

@@ -2,4 +2,5 @@
 //! llama.cpp. It knows nothing of the swarm, of HTTP or of the project's other crates.
 
 pub mod engine;
+pub mod fake;
 pub mod gguf;
