@@ -1,0 +1,76 @@
+# Two commands matter: `make run` starts a node with a model, `make test` runs every test.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+SHOAL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shoal
+# Outside the clone, so that a second clone is quick; one for each kind of CPU, since the build
+# is for the CPU that it is made on (.cargo/config.toml).
+CPU_KIND := $(shell { uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo || sysctl -n machdep.cpu.brand_string; } 2>/dev/null | cksum | cut -d' ' -f1)
+export CARGO_TARGET_DIR ?= $(SHOAL_CACHE)/target-$(CPU_KIND)
+JOBS ?= 2
+CARGO := cargo
+SHOAL := $(CARGO_TARGET_DIR)/release/shoal
+FEATURES ?=
+FEATURE_FLAGS := $(if $(FEATURES),--features $(FEATURES))
+RUN_ARGS ?=
+
+.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench completions
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup:
+	@.ci/setup build
+
+setup-test:
+	@.ci/setup test
+
+build: setup ## the release binary (FEATURES=cuda|rocm|metal|vulkan for a GPU)
+	@$(CARGO) build --release --locked -j$(JOBS) -p node $(FEATURE_FLAGS)
+
+run: build ## build, fetch the starter model, start a node (RUN_ARGS="…" goes to `shoal up`)
+	@model=$$(.ci/starter-model "$(SHOAL_CACHE)") || true; \
+	exec $(SHOAL) up $${model:+--model "$$model"} $(RUN_ARGS)
+
+check-run: build ## what `make run` does, ended by one question over the API
+	@.ci/check-run $(SHOAL) "$(SHOAL_CACHE)"
+
+test: setup-test fmt clippy docs unit lean fuzz deny clients check-run ## every test
+
+fmt: setup-test
+	@$(CARGO) fmt --all --check
+
+clippy: setup-test
+	@$(CARGO) clippy --workspace --all-targets --locked -j$(JOBS) -- -D warnings
+
+docs: setup-test
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked -j$(JOBS) --quiet
+	@$(CARGO) test --workspace --doc --locked -j$(JOBS) --quiet
+
+unit: setup-test
+	@SHOAL_TEST_MODEL=$$(.ci/starter-model "$(SHOAL_CACHE)") \
+	$(CARGO) nextest run --workspace --locked -j$(JOBS)
+
+lean: setup-test ## the API-client-only build, without llama.cpp
+	@$(CARGO) clippy -p node --no-default-features --all-targets --locked -j$(JOBS) -- -D warnings
+
+fuzz: setup-test ## a bounded run of every fuzz target
+	@tests/fuzz/smoke
+
+deny: setup-test ## licences, bans and sources of the dependencies
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --config .deny.toml check bans licenses sources; \
+	else \
+	  echo "deny: SKIPPED, cargo-deny is not installed (cargo install --locked cargo-deny)"; \
+	fi
+
+clients: setup-test ## real OpenAI clients against a real node
+	@$(CARGO) build --locked -j$(JOBS) -p node
+	@model=$$(.ci/starter-model "$(SHOAL_CACHE)") && \
+	tests/clients/run $(CARGO_TARGET_DIR)/debug/shoal "$$model" "$(SHOAL_CACHE)"
+
+bench: build setup-test ## against llama.cpp's own server; writes tests/benches/RESULTS.md
+	@server=$$(tests/benches/llama-server "$(SHOAL_CACHE)") && \
+	model=$$(.ci/starter-model "$(SHOAL_CACHE)") && \
+	$(CARGO) run --release --locked -j$(JOBS) -p tests --bin bench -- --shoal $(SHOAL) --llama-server "$$server" --model "$$model"
