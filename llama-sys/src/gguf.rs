@@ -13,15 +13,18 @@ mod cursor;
 mod error;
 mod header;
 pub mod limits;
+pub mod specimen;
 mod tensor;
 mod tensor_type;
 mod value;
+mod writer;
 
 pub use error::GgufError;
 pub use header::Header;
 pub use tensor::Tensor;
 pub use tensor_type::TensorType;
 pub use value::{Array, Entry, Items, Value, ValueType};
+pub use writer::Builder;
 
 #[cfg(test)]
 mod tests;

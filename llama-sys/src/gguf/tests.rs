@@ -1,3 +1,5 @@
+//! Headers of real and broken files.
+
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::path::PathBuf;
