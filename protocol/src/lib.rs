@@ -1,5 +1,15 @@
-//! What peers, heads and clients say to one another: messages, signed envelopes, ids, limits.
+//! What peers, heads and clients say to one another: messages, signed envelopes, ids, limits,
+//! the names of protocols and topics.
 //!
-//! Pure: it knows no socket, no clock and no file.
+//! Pure: it knows no socket, no clock and no file. Whatever it decodes may come from a hostile
+//! peer: a size limit is checked before anything is allocated for it, and nothing panics.
 
+pub mod envelope;
+pub mod frame;
 pub mod generate;
+pub mod ids;
+pub mod limits;
+pub mod names;
+
+pub use envelope::{Payload, Signed, Verified};
+pub use ids::{ModelName, NodeId, RequestId, Seed, Sequence, UnixMillis};

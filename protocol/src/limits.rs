@@ -1,0 +1,99 @@
+//! Every bound on what a message may hold, with its reason.
+//!
+//! These are facts of the protocol: two peers that disagree on them cannot talk. What an owner
+//! may choose (queue lengths, memory) belongs to the configuration of whoever enforces it.
+
+use std::time::Duration;
+
+/// A `GenerateRequest` or `EmbedRequest` between peers: a million tokens of text are 4 MB. Decoding
+/// makes at most about 16 bytes out of one (a repeated empty message), so 128 MiB at worst.
+pub const MAX_REQUEST_BYTES: usize = 8 << 20;
+
+/// A `GenerateEvent` between peers: one batch step's text, or a prompt's log-probabilities (about
+/// 13,000 tokens with 20 alternatives). Decoding makes at most about 40 bytes out of one, so
+/// 160 MiB at worst.
+pub const MAX_EVENT_BYTES: usize = 4 << 20;
+
+/// An `EmbedResponse` between peers: [`MAX_EMBED_INPUTS`] vectors of 4096 dimensions.
+pub const MAX_EMBED_RESPONSE_BYTES: usize = 36 << 20;
+
+/// The largest payload that any frame may have: the largest message above.
+pub const MAX_FRAME_BYTES: usize = MAX_EMBED_RESPONSE_BYTES;
+
+/// What an envelope adds to its payload: a key, a signature, two numbers, five field headers;
+/// and room for fields that a later version adds.
+pub const MAX_ENVELOPE_OVERHEAD_BYTES: usize = 256;
+
+/// How far the clocks of two honest peers may be apart.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// A request's id: it stands in every log line of the request's way. A UUID has 36.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// A model's name: the hub allows 96 for `org/repo`, a file's path comes on top.
+pub const MAX_MODEL_NAME_BYTES: usize = 256;
+
+/// Chat messages in one request: far beyond any conversation that fits a context.
+pub const MAX_MESSAGES: usize = 16_384;
+
+/// Tools in one request: OpenAI's own bound.
+pub const MAX_TOOLS: usize = 128;
+
+/// A tool's name: OpenAI's own bound.
+pub const MAX_TOOL_NAME_BYTES: usize = 64;
+
+/// Text of the messages, of the raw prompt, or of both sides of an infill: what a request
+/// between peers can carry beside everything else.
+pub const MAX_PROMPT_BYTES: usize = 6 << 20;
+
+/// Text of the tools' definitions: they are all rendered into the prompt.
+pub const MAX_TOOLS_BYTES: usize = 1 << 20;
+
+/// Text of further template variables: switches, not documents.
+pub const MAX_TEMPLATE_KWARGS_BYTES: usize = 64 << 10;
+
+/// Tokens of a prompt or of a resumed answer: the longest context of any open model is 1 Mi.
+pub const MAX_TOKENS: usize = 1 << 20;
+
+/// Bytes of text that one token stands for, at most: vocabularies stay below 1 KiB.
+pub const MAX_TOKEN_TEXT_BYTES: u64 = 4096;
+
+/// Stop strings in one request: each is looked for in every piece of text. OpenAI allows 4.
+pub const MAX_STOP_STRINGS: usize = 16;
+
+/// A stop string: text of that length is held back from the client.
+pub const MAX_STOP_BYTES: usize = 256;
+
+/// Biased tokens in one request: each is added to the logits at every token. OpenAI's clients
+/// stay below 300.
+pub const MAX_LOGIT_BIAS: usize = 1024;
+
+/// The largest finite logit bias: OpenAI's own bound; 100 decides alone.
+pub const MAX_LOGIT_BIAS_VALUE: f32 = 100.0;
+
+/// Alternatives beside each chosen token: OpenAI's own bound.
+pub const MAX_TOP_LOGPROBS: u32 = 20;
+
+/// The highest temperature: OpenAI's own bound; above it the answer is noise.
+pub const MAX_TEMPERATURE: f32 = 2.0;
+
+/// The largest presence or frequency penalty, either sign: OpenAI's own bound.
+pub const MAX_PENALTY: f32 = 2.0;
+
+/// The largest repetition penalty: above it repeated tokens are as good as forbidden.
+pub const MAX_REPEAT_PENALTY: f32 = 10.0;
+
+/// A JSON Schema or a grammar: both are compiled before the first token.
+pub const MAX_GRAMMAR_BYTES: usize = 256 << 10;
+
+/// Inputs of one embedding request: OpenAI's own bound.
+pub const MAX_EMBED_INPUTS: usize = 2048;
+
+/// The widest embedding that can be asked for; models stay below 16,384.
+pub const MAX_EMBED_DIMENSIONS: u32 = 65_536;
+
+/// A failure's message: one line for a person.
+pub const MAX_FAILURE_MESSAGE_BYTES: usize = 4096;
+
+/// A swarm's name: it stands in the name of every protocol and topic.
+pub const MAX_SWARM_NAME_BYTES: usize = 32;

@@ -1,0 +1,253 @@
+//! Names of protocols and topics, all under the swarm's own name.
+//!
+//! Never an IPFS name: our DHT and gossip are ours. Which of them a peer may speak is the
+//! gate's decision, not known here.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::MAX_SWARM_NAME_BYTES;
+
+/// The mesh that a node joins with no configuration.
+pub const PUBLIC_SWARM: &str = "public";
+
+/// A swarm's name: 1 to [`MAX_SWARM_NAME_BYTES`] lower-case letters, digits and inner hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SwarmName(String);
+
+/// Why a text is no swarm's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwarmNameError {
+    /// Empty or over the limit.
+    #[error("a swarm's name has 1 to {MAX_SWARM_NAME_BYTES} characters, not {0}")]
+    Length(usize),
+    /// Another character, or a hyphen at an end.
+    #[error("a swarm's name has lower-case letters, digits and inner hyphens only")]
+    Character,
+}
+
+/// A protocol that two peers speak on a stream. `Display` of [`Protocol::of`] is its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Proof of membership, before anything else.
+    Admission,
+    /// A request to a head and its stream of events.
+    Generate,
+    /// Hidden states and tokens between the stages of a chain.
+    Stage,
+    /// Round-trip time.
+    Probe,
+    /// The swarm's own distributed hash table.
+    Kademlia,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 5] = [
+        Self::Admission,
+        Self::Generate,
+        Self::Stage,
+        Self::Probe,
+        Self::Kademlia,
+    ];
+
+    /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`.
+    pub fn of(self, swarm: &SwarmName) -> String {
+        let (name, version) = match self {
+            Self::Admission => ("admission", 1),
+            Self::Generate => ("generate", 1),
+            Self::Stage => ("stage", 1),
+            Self::Probe => ("probe", 1),
+            Self::Kademlia => ("kad", 1),
+        };
+        format!("/shoal/{swarm}/{name}/{version}")
+    }
+}
+
+/// A gossip topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Topic {
+    /// Adverts of one shard of the swarm.
+    Adverts {
+        /// The cell of the network's coordinates.
+        cell: u16,
+        /// The shard within the cell.
+        prefix: ShardPrefix,
+    },
+    /// What is asked for.
+    Demand,
+}
+
+impl Topic {
+    /// The topic's name in a swarm.
+    pub fn of(self, swarm: &SwarmName) -> String {
+        match self {
+            Self::Adverts { cell, prefix } => format!("/shoal/{swarm}/adverts/1/{cell}/{prefix}"),
+            Self::Demand => format!("/shoal/{swarm}/demand/1"),
+        }
+    }
+}
+
+/// The leading bits of a peer's hash that choose its shard; `*` with no bits, else `0`s and
+/// `1`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardPrefix {
+    bits: u32,
+    length: u8,
+}
+
+impl ShardPrefix {
+    /// More shards than there can be peers.
+    pub const MAX_LENGTH: u8 = 32;
+
+    /// The first `length` bits of `hash` (its highest), at most [`ShardPrefix::MAX_LENGTH`].
+    pub fn new(hash: u32, length: u8) -> Self {
+        let length = length.min(Self::MAX_LENGTH);
+        let dropped = u32::from(Self::MAX_LENGTH - length);
+        let bits = hash
+            .checked_shr(dropped)
+            .unwrap_or(0)
+            .checked_shl(dropped)
+            .unwrap_or(0);
+        Self { bits, length }
+    }
+
+    /// The number of bits.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+}
+
+impl fmt::Display for ShardPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.length == 0 {
+            return f.write_str("*");
+        }
+        (0..self.length)
+            .map(|at| (self.bits >> (31 - at)) & 1)
+            .try_for_each(|bit| write!(f, "{bit}"))
+    }
+}
+
+impl SwarmName {
+    /// The public mesh.
+    pub fn public() -> Self {
+        Self(PUBLIC_SWARM.to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn check(text: &str) -> Result<(), SwarmNameError> {
+        if text.is_empty() || text.len() > MAX_SWARM_NAME_BYTES {
+            return Err(SwarmNameError::Length(text.len()));
+        }
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if !text.bytes().all(plain) || text.starts_with('-') || text.ends_with('-') {
+            return Err(SwarmNameError::Character);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for SwarmName {
+    type Err = SwarmNameError;
+
+    fn from_str(text: &str) -> Result<Self, SwarmNameError> {
+        Self::check(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for SwarmName {
+    type Error = SwarmNameError;
+
+    fn try_from(text: String) -> Result<Self, SwarmNameError> {
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+}
+
+impl From<SwarmName> for String {
+    fn from(name: SwarmName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for SwarmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn protocol_names_are_golden() {
+        let swarm = SwarmName::public();
+        let names = Protocol::ALL.map(|protocol| protocol.of(&swarm));
+        assert_eq!(
+            names,
+            [
+                "/shoal/public/admission/1",
+                "/shoal/public/generate/1",
+                "/shoal/public/stage/1",
+                "/shoal/public/probe/1",
+                "/shoal/public/kad/1",
+            ]
+        );
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn topic_names_are_golden() {
+        let swarm: SwarmName = "lab-2".parse().unwrap();
+        let adverts = |hash, length| {
+            let prefix = ShardPrefix::new(hash, length);
+            Topic::Adverts { cell: 7, prefix }.of(&swarm)
+        };
+        assert_eq!(adverts(0xA000_0000, 3), "/shoal/lab-2/adverts/1/7/101");
+        assert_eq!(adverts(0xA000_0000, 0), "/shoal/lab-2/adverts/1/7/*");
+        assert_eq!(Topic::Demand.of(&swarm), "/shoal/lab-2/demand/1");
+    }
+
+    #[test]
+    fn equal_shards_have_equal_prefixes() {
+        assert_eq!(
+            ShardPrefix::new(0xA000_0000, 3),
+            ShardPrefix::new(0xBFFF_FFFF, 3)
+        );
+        assert_ne!(
+            ShardPrefix::new(0xA000_0000, 3),
+            ShardPrefix::new(0xA000_0000, 4)
+        );
+        assert_eq!(ShardPrefix::new(1, 200).length(), ShardPrefix::MAX_LENGTH);
+        assert_eq!(ShardPrefix::new(1, 32).to_string().len(), 32);
+        assert_eq!(ShardPrefix::new(u32::MAX, 0), ShardPrefix::new(0, 0));
+    }
+
+    #[test]
+    fn names_that_would_confuse_are_refused() {
+        assert_eq!("".parse::<SwarmName>(), Err(SwarmNameError::Length(0)));
+        let long = "x".repeat(33);
+        assert_eq!(long.parse::<SwarmName>(), Err(SwarmNameError::Length(33)));
+        for text in ["a/b", "A", "-a", "a-", "a b", "ü", "a.b", "a\n"] {
+            assert_eq!(
+                text.parse::<SwarmName>(),
+                Err(SwarmNameError::Character),
+                "{text:?}"
+            );
+        }
+    }
+}
