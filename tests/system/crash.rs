@@ -44,8 +44,9 @@ async fn pull(url: String) -> Result<Value> {
         text.extend_from_slice(&part?);
     }
     let text = String::from_utf8(text)?;
-    let last = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    Ok(serde_json::from_str(last.last().context("no event")?)?)
+    let mut lines = text.lines().rev();
+    let last = lines.find_map(|line| line.strip_prefix("data: "));
+    Ok(serde_json::from_str(last.context("no event")?)?)
 }
 
 async fn identity(node: &Node) -> Result<Value> {
