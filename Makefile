@@ -3,11 +3,11 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-SHOAL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shoal
+CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shoal
 # Outside the clone, so that a second clone is quick; one for each kind of CPU, since the build
 # is for the CPU that it is made on (.cargo/config.toml).
 CPU_KIND := $(shell { uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo || sysctl -n machdep.cpu.brand_string; } 2>/dev/null | cksum | cut -d' ' -f1)
-export CARGO_TARGET_DIR ?= $(SHOAL_CACHE)/target-$(CPU_KIND)
+export CARGO_TARGET_DIR ?= $(CACHE_DIR)/target-$(CPU_KIND)
 JOBS ?= 2
 CARGO := cargo
 SHOAL := $(CARGO_TARGET_DIR)/release/shoal
@@ -30,11 +30,11 @@ build: setup ## the release binary (FEATURES=cuda|rocm|metal|vulkan for a GPU)
 	@$(CARGO) build --release --locked -j$(JOBS) -p node $(FEATURE_FLAGS)
 
 run: build ## build, fetch the starter model, start a node (RUN_ARGS="…" goes to `shoal up`)
-	@model=$$(.ci/starter-model "$(SHOAL_CACHE)") || true; \
+	@model=$$(.ci/starter-model "$(CACHE_DIR)") || true; \
 	exec $(SHOAL) up $${model:+--model "$$model"} $(RUN_ARGS)
 
 check-run: build ## what `make run` does, ended by one question over the API
-	@.ci/check-run $(SHOAL) "$(SHOAL_CACHE)"
+	@.ci/check-run $(SHOAL) "$(CACHE_DIR)"
 
 test: setup-test fmt clippy docs unit lean fuzz deny clients check-run ## every test
 
@@ -49,7 +49,7 @@ docs: setup-test
 	@$(CARGO) test --workspace --doc --locked -j$(JOBS) --quiet
 
 unit: setup-test
-	@SHOAL_TEST_MODEL=$$(.ci/starter-model "$(SHOAL_CACHE)") \
+	@TEST_MODEL=$$(.ci/starter-model "$(CACHE_DIR)") \
 	$(CARGO) nextest run --workspace --locked -j$(JOBS)
 
 lean: setup-test ## the API-client-only build, without llama.cpp
@@ -67,10 +67,10 @@ deny: setup-test ## licences, bans and sources of the dependencies
 
 clients: setup-test ## real OpenAI clients against a real node
 	@$(CARGO) build --locked -j$(JOBS) -p node
-	@model=$$(.ci/starter-model "$(SHOAL_CACHE)") && \
-	tests/clients/run $(CARGO_TARGET_DIR)/debug/shoal "$$model" "$(SHOAL_CACHE)"
+	@model=$$(.ci/starter-model "$(CACHE_DIR)") && \
+	tests/clients/run $(CARGO_TARGET_DIR)/debug/shoal "$$model" "$(CACHE_DIR)"
 
 bench: build setup-test ## against llama.cpp's own server; writes tests/benches/RESULTS.md
-	@server=$$(tests/benches/llama-server "$(SHOAL_CACHE)") && \
-	model=$$(.ci/starter-model "$(SHOAL_CACHE)") && \
+	@server=$$(tests/benches/llama-server "$(CACHE_DIR)") && \
+	model=$$(.ci/starter-model "$(CACHE_DIR)") && \
 	$(CARGO) run --release --locked -j$(JOBS) -p tests --bin bench -- --shoal $(SHOAL) --llama-server "$$server" --model "$$model"

@@ -10,7 +10,7 @@ KEY = "test-key"
 
 @pytest.fixture(scope="session")
 def url():
-    return os.environ["SHOAL_TEST_URL"]
+    return os.environ["NODE_URL"]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: `${process.env.SHOAL_TEST_URL}/v1`, apiKey: "test-key", maxRetries: 0 });
+const client = new OpenAI({ baseURL: `${process.env.NODE_URL}/v1`, apiKey: "test-key", maxRetries: 0 });
 const model = (await client.models.list()).data[0].id;
 const messages = [{ role: "user", content: "Say hello in one short sentence." }];
 
