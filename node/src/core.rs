@@ -1,0 +1,3 @@
+//! Decisions: plain structs with time and randomness handed in. No I/O, no tasks, no clock.
+
+pub mod residency;

@@ -1,0 +1,475 @@
+//! Transitions one by one, then properties over random histories.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(300);
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A residency with its clock and what it last said.
+struct World {
+    residency: Residency,
+    now: Instant,
+    next_ticket: u64,
+}
+
+impl World {
+    fn new(budget_bytes: u64) -> Self {
+        Self {
+            residency: Residency::new(Policy {
+                budget_bytes,
+                keep_alive: KEEP_ALIVE,
+                wait: WAIT,
+            }),
+            now: Instant::now(),
+            next_ticket: 0,
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.residency.handle(input, self.now, &mut out);
+        out
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Output> {
+        self.now += time;
+        self.handle(Input::Tick)
+    }
+
+    fn want(&mut self, model: &str, need_bytes: u64, pinned: bool) -> Want {
+        self.next_ticket += 1;
+        Want {
+            ticket: Ticket(self.next_ticket),
+            model: model.into(),
+            need_bytes,
+            pinned,
+        }
+    }
+
+    fn acquire(&mut self, model: &str, need_bytes: u64) -> (Ticket, Vec<Output>) {
+        let want = self.want(model, need_bytes, false);
+        (want.ticket, self.handle(Input::Acquire(want)))
+    }
+
+    /// Acquires an absent model that fits, and loads it.
+    fn load(&mut self, model: &str, need_bytes: u64) -> LoadId {
+        let (_, out) = self.acquire(model, need_bytes);
+        let [Output::Load { load, .. }] = out[..] else {
+            panic!("{out:?}");
+        };
+        self.handle(Input::Loaded(load));
+        load
+    }
+
+    /// The same, and gives the lease back.
+    fn load_idle(&mut self, model: &str, need_bytes: u64) -> LoadId {
+        let load = self.load(model, need_bytes);
+        self.now += Duration::from_secs(1);
+        self.handle(Input::Release(load));
+        load
+    }
+}
+
+fn end(load: LoadId) -> Input {
+    Input::Ended { load, cause: None }
+}
+
+fn fail(load: LoadId) -> Input {
+    Input::Ended {
+        load,
+        cause: Some("broken".into()),
+    }
+}
+
+#[test]
+fn waiting_requests_share_one_load() {
+    let mut world = World::new(10);
+    let (first, out) = world.acquire("a", 5);
+    let [Output::Load { load, .. }] = out[..] else {
+        panic!("{out:?}");
+    };
+    let (second, out) = world.acquire("a", 5);
+    assert_eq!(out, []);
+    let grants = [first, second].map(|ticket| Output::Grant { ticket, load });
+    assert_eq!(world.handle(Input::Loaded(load)), grants);
+    assert_eq!(world.residency.residents()["a"].leases, 2);
+}
+
+#[test]
+fn several_models_are_resident_at_once() {
+    let mut world = World::new(10);
+    world.load("a", 5);
+    world.load("b", 5);
+    assert_eq!(world.residency.residents().len(), 2);
+}
+
+#[test]
+fn the_least_recently_used_idle_model_makes_room() {
+    let mut world = World::new(10);
+    let a = world.load_idle("a", 5);
+    let b = world.load_idle("b", 5);
+    let again = world.want("a", 5, false);
+    world.handle(Input::Acquire(again));
+    world.now += Duration::from_secs(1);
+    world.handle(Input::Release(a));
+    let (_, out) = world.acquire("c", 5);
+    assert_eq!(out, [Output::Unload(b)]);
+    let out = world.handle(end(b));
+    assert!(
+        matches!(&out[..], [Output::Load { model, .. }] if model == "c"),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn a_busy_model_is_never_evicted_and_its_end_lets_the_next_in() {
+    let mut world = World::new(10);
+    let a = world.load("a", 10);
+    let (_, out) = world.acquire("b", 10);
+    assert_eq!(out, []);
+    assert_eq!(world.handle(Input::Release(a)), [Output::Unload(a)]);
+    let out = world.handle(end(a));
+    assert!(
+        matches!(&out[..], [Output::Load { model, .. }] if model == "b"),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn nothing_is_evicted_when_it_would_not_help() {
+    let mut world = World::new(10);
+    world.load("busy", 6);
+    world.load_idle("idle", 4);
+    let (_, out) = world.acquire("big", 8);
+    assert_eq!(out, []);
+}
+
+#[test]
+fn waiting_for_room_ends_at_the_deadline() {
+    let mut world = World::new(10);
+    world.load("a", 10);
+    let (ticket, _) = world.acquire("b", 10);
+    assert_eq!(world.residency.next_deadline(), Some(world.now + WAIT));
+    let refusal = Refusal::NoRoom;
+    assert_eq!(world.pass(WAIT), [Output::Refuse { ticket, refusal }]);
+}
+
+#[test]
+fn a_slow_load_goes_on_without_those_who_waited() {
+    let mut world = World::new(10);
+    let (ticket, out) = world.acquire("a", 10);
+    let [Output::Load { load, .. }] = out[..] else {
+        panic!("{out:?}");
+    };
+    let refusal = Refusal::StillLoading;
+    assert_eq!(world.pass(WAIT), [Output::Refuse { ticket, refusal }]);
+    assert_eq!(world.handle(Input::Loaded(load)), []);
+    let (ticket, out) = world.acquire("a", 10);
+    assert_eq!(out, [Output::Grant { ticket, load }]);
+}
+
+#[test]
+fn a_later_request_does_not_take_the_room_that_an_earlier_one_waits_for() {
+    let mut world = World::new(10);
+    let a = world.load("a", 6);
+    world.acquire("big", 10);
+    let (_, out) = world.acquire("small", 4);
+    assert_eq!(out, []);
+    world.handle(Input::Release(a));
+    let out = world.handle(end(a));
+    assert!(
+        matches!(&out[..], [Output::Load { model, .. }] if model == "big"),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn a_request_for_a_ready_model_overtakes_those_who_wait_for_room() {
+    let mut world = World::new(10);
+    let load = world.load("a", 6);
+    world.acquire("big", 10);
+    let (ticket, out) = world.acquire("a", 6);
+    assert_eq!(out, [Output::Grant { ticket, load }]);
+}
+
+#[test]
+fn idle_models_go_after_the_keep_alive_and_pinned_ones_stay() {
+    let mut world = World::new(10);
+    let a = world.load_idle("a", 5);
+    let pinned = world.want("p", 5, true);
+    let out = world.handle(Input::Acquire(pinned));
+    let [Output::Load { load, .. }] = out[..] else {
+        panic!("{out:?}");
+    };
+    world.handle(Input::Loaded(load));
+    world.handle(Input::Release(load));
+    assert_eq!(world.pass(KEEP_ALIVE), [Output::Unload(a)]);
+    world.handle(end(a));
+    assert_eq!(world.residency.next_deadline(), None);
+    assert_eq!(world.pass(KEEP_ALIVE * 10), []);
+}
+
+#[test]
+fn what_can_never_fit_is_refused_at_once() {
+    let mut world = World::new(10);
+    let (ticket, out) = world.acquire("huge", 11);
+    let refusal = Refusal::TooLarge {
+        need_bytes: 11,
+        available_bytes: 10,
+    };
+    assert_eq!(out, [Output::Refuse { ticket, refusal }]);
+}
+
+#[test]
+fn a_failure_is_told_to_all_who_wait_and_remembered_for_a_while() {
+    let mut world = World::new(10);
+    let (first, out) = world.acquire("a", 5);
+    let [Output::Load { load, .. }] = out[..] else {
+        panic!("{out:?}");
+    };
+    let (second, _) = world.acquire("a", 5);
+    let refused = |ticket| Output::Refuse {
+        ticket,
+        refusal: Refusal::LoadFailed {
+            cause: "broken".into(),
+            retry_after: FAILURE_MEMORY,
+        },
+    };
+    assert_eq!(world.handle(fail(load)), [refused(first), refused(second)]);
+    let (third, out) = world.acquire("a", 5);
+    assert_eq!(out, [refused(third)]);
+    world.pass(FAILURE_MEMORY);
+    let (_, out) = world.acquire("a", 5);
+    assert!(matches!(&out[..], [Output::Load { .. }]), "{out:?}");
+}
+
+#[test]
+fn an_engine_that_gives_up_leaves_its_room() {
+    let mut world = World::new(10);
+    let a = world.load("a", 10);
+    assert_eq!(world.handle(fail(a)), []);
+    assert_eq!(world.handle(Input::Release(a)), []);
+    let (_, out) = world.acquire("b", 10);
+    assert!(matches!(&out[..], [Output::Load { .. }]), "{out:?}");
+}
+
+#[test]
+fn a_cancelled_request_is_forgotten() {
+    let mut world = World::new(10);
+    world.load("a", 10);
+    let (ticket, _) = world.acquire("b", 10);
+    assert_eq!(world.handle(Input::Cancel(ticket)), []);
+    assert_eq!(world.pass(WAIT), []);
+}
+
+#[test]
+fn the_owner_unloads_even_what_is_in_use() {
+    let mut world = World::new(10);
+    let a = world.load("a", 5);
+    assert_eq!(world.handle(Input::Unload("a".into())), [Output::Unload(a)]);
+    let (_, out) = world.acquire("a", 5);
+    assert_eq!(out, [], "the old one must be gone first");
+    let out = world.handle(end(a));
+    assert!(
+        matches!(&out[..], [Output::Load { load, .. }] if *load != a),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn stopping_refuses_and_drains_everything() {
+    let mut world = World::new(10);
+    let a = world.load("a", 5);
+    let (ticket, _) = world.acquire("b", 10);
+    let refusal = Refusal::Stopping;
+    assert_eq!(
+        world.handle(Input::Stop),
+        [
+            Output::Refuse {
+                ticket,
+                refusal: refusal.clone()
+            },
+            Output::Unload(a)
+        ]
+    );
+    let (ticket, out) = world.acquire("a", 5);
+    assert_eq!(out, [Output::Refuse { ticket, refusal }]);
+    world.handle(end(a));
+    assert!(world.residency.residents().is_empty());
+}
+
+#[test]
+fn the_queue_and_the_failures_are_bounded() {
+    let mut world = World::new(10);
+    world.load("a", 10);
+    for _ in 0..MAX_WAITING {
+        world.acquire("b", 10);
+    }
+    let (ticket, out) = world.acquire("b", 10);
+    let refusal = Refusal::Overloaded;
+    assert_eq!(out, [Output::Refuse { ticket, refusal }]);
+
+    let mut world = World::new(10);
+    for i in 0..MAX_FAILURES * 2 {
+        let (_, out) = world.acquire(&i.to_string(), 1);
+        let [Output::Load { load, .. }] = out[..] else {
+            panic!("{out:?}");
+        };
+        world.handle(fail(load));
+    }
+    assert_eq!(world.residency.failures.len(), MAX_FAILURES);
+}
+
+/// One thing that the world does next.
+#[derive(Debug, Clone)]
+enum Step {
+    Acquire(usize, bool),
+    Cancel(usize),
+    Release(usize),
+    Loaded(usize),
+    Fail(usize),
+    Ended(usize),
+    Unload(usize),
+    Pass(u64),
+}
+
+/// Memory of the models `0..6`; the last never fits.
+const NEEDS: [u64; 6] = [2, 3, 5, 7, 10, 11];
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..NEEDS.len(), prop::bool::weighted(0.05)).prop_map(|(i, pinned)| Step::Acquire(i, pinned)),
+        1 => (0..8usize).prop_map(Step::Cancel),
+        5 => (0..8usize).prop_map(Step::Release),
+        5 => (0..8usize).prop_map(Step::Loaded),
+        1 => (0..8usize).prop_map(Step::Fail),
+        5 => (0..8usize).prop_map(Step::Ended),
+        1 => (0..NEEDS.len()).prop_map(Step::Unload),
+        3 => (0..400u64).prop_map(Step::Pass),
+    ]
+}
+
+/// The world outside: what was asked of it and not done yet.
+#[derive(Default)]
+struct Outside {
+    loading: Vec<LoadId>,
+    live: Vec<LoadId>,
+    draining: Vec<LoadId>,
+    leases: Vec<LoadId>,
+    waiting: Vec<Ticket>,
+    told_to_unload: Vec<LoadId>,
+}
+
+fn pick<T: Copy>(from: &mut Vec<T>, index: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.remove(index % from.len()))
+}
+
+impl Outside {
+    fn input(&mut self, step: &Step, world: &mut World) -> Option<Input> {
+        Some(match *step {
+            Step::Acquire(i, pinned) => {
+                let want = world.want(&i.to_string(), NEEDS[i], pinned);
+                self.waiting.push(want.ticket);
+                Input::Acquire(want)
+            }
+            Step::Cancel(i) => Input::Cancel(pick(&mut self.waiting, i)?),
+            Step::Release(i) => Input::Release(pick(&mut self.leases, i)?),
+            Step::Loaded(i) => {
+                let load = pick(&mut self.loading, i)?;
+                self.live.push(load);
+                Input::Loaded(load)
+            }
+            Step::Fail(i) => fail(pick(&mut self.loading, i).or_else(|| pick(&mut self.live, i))?),
+            Step::Ended(i) => end(pick(&mut self.draining, i)?),
+            Step::Unload(i) => Input::Unload(i.to_string()),
+            Step::Pass(seconds) => {
+                world.now += Duration::from_secs(seconds);
+                Input::Tick
+            }
+        })
+    }
+
+    fn apply(&mut self, out: Vec<Output>, forced: bool) {
+        for output in out {
+            match output {
+                Output::Load { load, .. } => self.loading.push(load),
+                Output::Unload(load) => {
+                    assert!(!self.told_to_unload.contains(&load), "told twice");
+                    assert!(forced || !self.leases.contains(&load), "evicted while busy");
+                    self.told_to_unload.push(load);
+                    self.loading.retain(|l| *l != load);
+                    self.live.retain(|l| *l != load);
+                    self.draining.push(load);
+                }
+                Output::Grant { ticket, load } => {
+                    assert!(self.live.contains(&load), "granted what is not live");
+                    self.answered(ticket);
+                    self.leases.push(load);
+                }
+                Output::Refuse { ticket, .. } => self.answered(ticket),
+            }
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket) {
+        let place = self.waiting.iter().position(|waiting| *waiting == ticket);
+        self.waiting
+            .remove(place.expect("each ticket is answered once"));
+    }
+}
+
+fn check(world: &World) {
+    let residents = world.residency.residents().values();
+    let used: u64 = residents.map(|resident| resident.need_bytes).sum();
+    assert!(
+        used <= world.residency.policy().budget_bytes,
+        "{used} bytes used"
+    );
+    if let Some(deadline) = world.residency.next_deadline() {
+        assert!(deadline > world.now, "a deadline that does not move");
+    }
+}
+
+proptest! {
+    /// Memory is never exceeded, nothing busy is evicted for room or age, each ticket is
+    /// answered once, deadlines move, and after a stop everything ends.
+    #[test]
+    fn any_history_is_sound(steps in proptest::collection::vec(any_step(), 0..200)) {
+        let mut world = World::new(10);
+        let mut outside = Outside::default();
+        for step in steps {
+            if let Some(input) = outside.input(&step, &mut world) {
+                let out = world.handle(input);
+                outside.apply(out, matches!(step, Step::Unload(_)));
+            }
+            check(&world);
+        }
+        let out = world.handle(Input::Stop);
+        outside.apply(out, true);
+        prop_assert!(outside.waiting.is_empty());
+        prop_assert!(outside.loading.is_empty() && outside.live.is_empty());
+        for load in std::mem::take(&mut outside.draining) {
+            world.handle(end(load));
+        }
+        prop_assert!(world.residency.residents().is_empty());
+        prop_assert_eq!(world.residency.next_deadline(), None);
+    }
+
+    /// Whoever waits is answered by the deadline, whatever the others do.
+    #[test]
+    fn waiting_ends(steps in proptest::collection::vec(any_step(), 0..60)) {
+        let mut world = World::new(10);
+        let mut outside = Outside::default();
+        for step in steps {
+            if let Some(input) = outside.input(&step, &mut world) {
+                let out = world.handle(input);
+                outside.apply(out, matches!(step, Step::Unload(_)));
+            }
+        }
+        let out = world.pass(WAIT);
+        outside.apply(out, false);
+        prop_assert!(outside.waiting.is_empty());
+    }
+}
