@@ -1,6 +1,7 @@
 //! GGUF reading, engines, batching, sampling, and the worker process: everything that knows
 //! llama.cpp. It knows nothing of the swarm, of HTTP or of the project's other crates.
 
+pub mod core;
 pub mod engine;
 pub mod fake;
 pub mod gguf;
