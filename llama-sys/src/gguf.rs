@@ -11,16 +11,23 @@
 
 mod cursor;
 mod error;
+mod facts;
 mod header;
 pub mod limits;
 pub mod specimen;
+mod split;
 mod tensor;
 mod tensor_type;
 mod value;
 mod writer;
 
 pub use error::GgufError;
+pub use facts::{
+    Attention, ChatTemplates, Experts, FactsError, FimTokens, MemoryEstimate, ModelFacts, Pooling,
+    SamplingDefaults, Token, Tokenizer,
+};
 pub use header::Header;
+pub use split::{Model, ModelError, SplitName};
 pub use tensor::Tensor;
 pub use tensor_type::TensorType;
 pub use value::{Array, Entry, Items, Value, ValueType};

@@ -18,6 +18,8 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_ID: (&str, &str) = ("tokenizer.ggml.", "_token_id");
 /// Tokens with a meaning of their own: llama.cpp knows 20 such keys.
 const MAX_NAMED_TOKENS: usize = 64;
+/// Begin and end of text in llama.cpp where no key names them (SentencePiece, BPE, BERT, T5).
+const USUAL_IDS: [u32; 4] = [1, 2, 11, 101];
 
 /// The checked header of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -310,7 +312,7 @@ fn read_named_tokens<R: Read + Seek>(
             _ => None,
         });
     let mut texts = BTreeMap::new();
-    for id in ids.take(MAX_NAMED_TOKENS) {
+    for id in ids.take(MAX_NAMED_TOKENS).chain(USUAL_IDS) {
         if let Some(text) = read_text_element(cursor, tokens, id.into())? {
             budget.retain((size_of::<(u32, String)>() + text.len()) as u64)?;
             texts.insert(id, text);
