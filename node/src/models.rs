@@ -1,0 +1,3 @@
+//! The model store.
+
+pub mod core;
