@@ -6,4 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod data_dir;
+pub mod identity;
 pub mod models;
+pub mod store;

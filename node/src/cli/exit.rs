@@ -43,7 +43,7 @@ pub enum CliError {
     Config(#[from] ConfigError),
     /// Standard output is gone.
     #[error("cannot write the output: {0}")]
-    Output(#[source] io::Error),
+    Output(io::Error),
     /// This build leaves the command out.
     #[error("this build of shoal has no such command; build it with default features")]
     NotBuilt,

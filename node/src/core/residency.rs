@@ -17,6 +17,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use protocol::ModelName;
+
 mod event;
 mod resident;
 
@@ -52,9 +54,9 @@ struct Failure {
 #[derive(Debug)]
 pub struct Residency {
     policy: Policy,
-    residents: BTreeMap<String, Resident>,
+    residents: BTreeMap<ModelName, Resident>,
     waiting: VecDeque<Waiting>,
-    failures: BTreeMap<String, Failure>,
+    failures: BTreeMap<ModelName, Failure>,
     next_load: u64,
     stopping: bool,
 }
@@ -98,15 +100,15 @@ impl Residency {
     }
 
     /// The models that take memory, by name.
-    pub fn residents(&self) -> &BTreeMap<String, Resident> {
+    pub fn residents(&self) -> &BTreeMap<ModelName, Resident> {
         &self.residents
     }
 
     /// Requests that wait for this model.
-    pub fn waiting_for(&self, model: &str) -> usize {
+    pub fn waiting_for(&self, model: &ModelName) -> usize {
         let waiting = self.waiting.iter();
         waiting
-            .filter(|waiting| waiting.want.model == model)
+            .filter(|waiting| waiting.want.model == *model)
             .count()
     }
 
@@ -164,7 +166,7 @@ impl Residency {
         }
     }
 
-    fn remember_failure(&mut self, model: String, cause: String, now: Instant) {
+    fn remember_failure(&mut self, model: ModelName, cause: String, now: Instant) {
         self.failures.retain(|_, failure| failure.until > now);
         if self.failures.len() >= MAX_FAILURES {
             let oldest = self
@@ -179,7 +181,7 @@ impl Residency {
         self.failures.insert(model, Failure { cause, until });
     }
 
-    fn on_unload(&mut self, model: &str, out: &mut Vec<Output>) {
+    fn on_unload(&mut self, model: &ModelName, out: &mut Vec<Output>) {
         self.failures.remove(model);
         self.refuse_waiting_for(model, &Refusal::Unloaded, out);
         if let Some(resident) = self.residents.get_mut(model) {
@@ -197,9 +199,9 @@ impl Residency {
         }
     }
 
-    fn refuse_waiting_for(&mut self, model: &str, refusal: &Refusal, out: &mut Vec<Output>) {
+    fn refuse_waiting_for(&mut self, model: &ModelName, refusal: &Refusal, out: &mut Vec<Output>) {
         self.waiting.retain(|waiting| {
-            let stays = waiting.want.model != model;
+            let stays = waiting.want.model != *model;
             if !stays {
                 refuse(waiting.want.ticket, refusal.clone(), out);
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use protocol::ModelName;
+
 /// The policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -27,7 +29,7 @@ pub struct Want {
     /// Who asks.
     pub ticket: Ticket,
     /// The model's full name.
-    pub model: String,
+    pub model: ModelName,
     /// Memory that it takes, bytes.
     pub need_bytes: u64,
     /// It stays once it is loaded.
@@ -53,7 +55,7 @@ pub enum Input {
         cause: Option<String>,
     },
     /// The owner wants the model gone, running leases or not.
-    Unload(String),
+    Unload(ModelName),
     /// The node stops: everything is unloaded, nothing is loaded any more.
     Stop,
     /// A deadline passed.
@@ -68,7 +70,7 @@ pub enum Output {
         /// The load's id.
         load: LoadId,
         /// The model's full name.
-        model: String,
+        model: ModelName,
         /// The ticket that it is loaded for.
         ticket: Ticket,
     },

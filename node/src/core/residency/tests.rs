@@ -42,7 +42,7 @@ impl World {
         self.next_ticket += 1;
         Want {
             ticket: Ticket(self.next_ticket),
-            model: model.into(),
+            model: name(model),
             need_bytes,
             pinned,
         }
@@ -72,6 +72,10 @@ impl World {
     }
 }
 
+fn name(text: &str) -> ModelName {
+    text.parse().unwrap()
+}
+
 fn end(load: LoadId) -> Input {
     Input::Ended { load, cause: None }
 }
@@ -94,7 +98,7 @@ fn waiting_requests_share_one_load() {
     assert_eq!(out, []);
     let grants = [first, second].map(|ticket| Output::Grant { ticket, load });
     assert_eq!(world.handle(Input::Loaded(load)), grants);
-    assert_eq!(world.residency.residents()["a"].leases, 2);
+    assert_eq!(world.residency.residents()[&name("a")].leases, 2);
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn the_least_recently_used_idle_model_makes_room() {
     assert_eq!(out, [Output::Unload(b)]);
     let out = world.handle(end(b));
     assert!(
-        matches!(&out[..], [Output::Load { model, .. }] if model == "c"),
+        matches!(&out[..], [Output::Load { model, .. }] if model.as_str() == "c"),
         "{out:?}"
     );
 }
@@ -132,7 +136,7 @@ fn a_busy_model_is_never_evicted_and_its_end_lets_the_next_in() {
     assert_eq!(world.handle(Input::Release(a)), [Output::Unload(a)]);
     let out = world.handle(end(a));
     assert!(
-        matches!(&out[..], [Output::Load { model, .. }] if model == "b"),
+        matches!(&out[..], [Output::Load { model, .. }] if model.as_str() == "b"),
         "{out:?}"
     );
 }
@@ -180,7 +184,7 @@ fn a_later_request_does_not_take_the_room_that_an_earlier_one_waits_for() {
     world.handle(Input::Release(a));
     let out = world.handle(end(a));
     assert!(
-        matches!(&out[..], [Output::Load { model, .. }] if model == "big"),
+        matches!(&out[..], [Output::Load { model, .. }] if model.as_str() == "big"),
         "{out:?}"
     );
 }
@@ -268,7 +272,7 @@ fn a_cancelled_request_is_forgotten() {
 fn the_owner_unloads_even_what_is_in_use() {
     let mut world = World::new(10);
     let a = world.load("a", 5);
-    assert_eq!(world.handle(Input::Unload("a".into())), [Output::Unload(a)]);
+    assert_eq!(world.handle(Input::Unload(name("a"))), [Output::Unload(a)]);
     let (_, out) = world.acquire("a", 5);
     assert_eq!(out, [], "the old one must be gone first");
     let out = world.handle(end(a));
@@ -383,7 +387,7 @@ impl Outside {
             }
             Step::Fail(i) => fail(pick(&mut self.loading, i).or_else(|| pick(&mut self.live, i))?),
             Step::Ended(i) => end(pick(&mut self.draining, i)?),
-            Step::Unload(i) => Input::Unload(i.to_string()),
+            Step::Unload(i) => Input::Unload(name(&i.to_string())),
             Step::Pass(seconds) => {
                 world.now += Duration::from_secs(seconds);
                 Input::Tick
