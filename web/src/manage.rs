@@ -1,5 +1,19 @@
 //! What the management API (`/api/…`) needs from the node, and its JSON types. The command
 //! line is its first client.
+//!
+//! | route | body | answer |
+//! |---|---|---|
+//! | `GET /api/status` | | [`NodeStatus`] |
+//! | `GET /api/models` | | `[StoredModel]` |
+//! | `DELETE /api/models/{name}` (the name may hold slashes) | | `{"freed_bytes": n}` |
+//! | `POST /api/pull` | [`PullRequest`] | server-sent events, each `data:` a [`PullEvent`] |
+//! | `GET /api/loaded` | | `[LoadedModel]` |
+//! | `POST /api/load` | [`ModelName`] | [`LoadedModel`], once it is ready |
+//! | `POST /api/unload` | [`ModelName`] | `{}` |
+//! | `POST /api/bench` | | `[DeviceStatus]` |
+//! | `GET /api/config` | | TOML, `text/plain` |
+//!
+//! Errors are the error object of the OpenAI API.
 
 use std::path::PathBuf;
 
@@ -96,6 +110,14 @@ pub struct DeviceStatus {
 #[serde(deny_unknown_fields)]
 pub struct PullRequest {
     /// `org/repo[:file-or-quant]`, a catalog name, an URL, or a path of this machine.
+    pub name: String,
+}
+
+/// Body of `POST /api/load` and `/api/unload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelName {
+    /// The name that requests use.
     pub name: String,
 }
 
