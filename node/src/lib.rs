@@ -9,4 +9,5 @@ pub mod core;
 pub mod data_dir;
 pub mod identity;
 pub mod models;
+pub mod residency;
 pub mod store;
