@@ -5,3 +5,4 @@ pub mod core;
 pub mod engine;
 pub mod fake;
 pub mod gguf;
+pub mod hardware;

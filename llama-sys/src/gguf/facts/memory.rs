@@ -9,7 +9,7 @@ use super::{FactsError, Keys, ModelFacts};
 /// Tokens that llama.cpp computes at once (`n_ubatch`), which its buffers are made for.
 const COMPUTE_TOKENS: u64 = 512;
 
-/// Process, tokenizer and llama.cpp itself; measured with the smallest models.
+/// Process, tokenizer and llama.cpp itself: 10 to 25 MiB measured with SmolLM2 and smaller ones.
 const FIXED_BYTES: u64 = 32 << 20;
 
 /// What a loaded model takes, bytes.
@@ -43,7 +43,10 @@ impl ModelFacts {
     }
 
     /// What the model takes with a cache of `context_tokens` tokens in all, shared by `sequences`,
-    /// keys and values in F16.
+    /// keys and values in F16, flash attention on.
+    ///
+    /// Compared with llama.cpp's own buffers for SmolLM2-135M: 123 MiB against 110 MiB of compute
+    /// buffer at 8192 tokens, weights and cache equal.
     #[must_use]
     pub fn memory_estimate(&self, context_tokens: u64, sequences: u64) -> MemoryEstimate {
         let per_token = self.kv_bytes_per_token(TensorType::F16, TensorType::F16);
@@ -65,9 +68,14 @@ impl ModelFacts {
         let activations = 6 * u64::from(self.embedding_length) + 3 * heads;
         let feed_forward = 3 * used * u64::from(self.feed_forward_length);
         let wide = u64::from(self.vocab_size) + activations + feed_forward;
-        // Floats of four bytes; the mask is kept in F32 and in F16.
+        // Floats of four bytes; a mask in F16, and another where some layers are windowed.
+        let masks = if self.attention.sliding_window.is_some() {
+            2
+        } else {
+            1
+        };
         let batch = COMPUTE_TOKENS.saturating_mul(wide.saturating_mul(4));
-        let mask = COMPUTE_TOKENS.saturating_mul(context_tokens.saturating_mul(6));
+        let mask = COMPUTE_TOKENS.saturating_mul(context_tokens.saturating_mul(2 * masks));
         FIXED_BYTES.saturating_add(batch).saturating_add(mask)
     }
 }
