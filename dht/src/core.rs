@@ -1,0 +1,4 @@
+//! Decisions about the swarm as plain structs: time and randomness come in, nothing is sent.
+
+pub mod coordinates;
+pub mod rtt;
