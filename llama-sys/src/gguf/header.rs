@@ -74,7 +74,11 @@ impl Header {
         let alignment = read_alignment(&entries)?;
         let tensors = tensor::read_table(&mut cursor, &mut budget, tensor_count)?;
         let by_name = sort_names(&tensors)?;
-        let data_offset = cursor.position().next_multiple_of(alignment);
+        // Without tensors there is neither data nor padding before it.
+        let data_offset = match tensors.as_slice() {
+            [] => cursor.position(),
+            _ => cursor.position().next_multiple_of(alignment),
+        };
         let place = Place {
             start: data_offset,
             alignment,
