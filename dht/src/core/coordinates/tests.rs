@@ -45,7 +45,7 @@ impl Network {
     /// peers claim whatever they like.
     fn round(&mut self, liars: usize) {
         for peer in liars..PEERS {
-            let neighbour = (peer + 1 + 3 * self.rng.random_range(0..NEIGHBOURS)) % PEERS;
+            let neighbour = (peer + 1 + 7 * self.rng.random_range(0..NEIGHBOURS)) % PEERS;
             let noise = self.rng.random_range(1.0..1.1);
             let rtt = Duration::from_secs_f64(self.true_ms(peer, neighbour) * noise / 1000.0);
             let claimed = if neighbour < liars {
