@@ -27,10 +27,10 @@ use crate::{
 #[non_exhaustive]
 pub enum RequestError {
     /// The request's id is unusable.
-    #[error("{0}")]
+    #[error(transparent)]
     RequestId(#[from] RequestIdError),
     /// No model can have this name.
-    #[error("{0}")]
+    #[error(transparent)]
     Model(#[from] ModelNameError),
     /// Nothing where something must be.
     #[error("`{0}` is missing or empty")]
