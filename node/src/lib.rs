@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod data_dir;
+pub mod head;
 pub mod identity;
 pub mod models;
 pub mod residency;

@@ -1,0 +1,323 @@
+//! The head of a model: it owns the model's template and tokenizer, turns requests into the
+//! engine's jobs, and the engine's events into the answer's.
+//!
+//! It is what serves a request wherever it came from; it knows neither HTTP nor peers nor how
+//! the engine does its work.
+
+use std::sync::Arc;
+
+use llama_sys::engine::{Engine, Event, Grammar, Job, JobError, Prompt};
+use llama_sys::gguf::{ModelFacts, SamplingDefaults};
+use protocol::generate::generate_request::Prompt as Asked;
+use protocol::generate::{
+    EmbedRequest, EmbedResponse, Embedding, ErrorCode, Failure, GenerateEvent, GenerateRequest,
+    embed_input,
+};
+use tokio::sync::mpsc;
+
+pub mod core;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use self::core::failure;
+use self::core::prompt::{self, Constraint, Dialect, PromptError};
+use self::core::sampling;
+use self::core::session::{Opening, Session};
+use self::stream::Stream;
+
+/// Events that wait for a slow reader before the engine is held back.
+const EVENT_CHANNEL: usize = 64;
+
+/// Inputs of one request for embeddings, as OpenAI limits them.
+const MAX_EMBED_INPUTS: usize = 2048;
+
+/// What a head must know of its model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HeadFacts {
+    /// The model's full name.
+    pub model: String,
+    /// Its chat template; `None`: ChatML is taken.
+    pub template: Option<String>,
+    /// Its template for requests with tools, where it has one of its own.
+    pub tool_template: Option<String>,
+    /// Text of the token that begins a text; empty: none.
+    pub bos: String,
+    /// Text of the token that ends one; empty: none.
+    pub eos: String,
+    /// What its makers advise.
+    pub sampling: SamplingDefaults,
+}
+
+impl HeadFacts {
+    /// The facts of a model's file.
+    pub fn of(model: &str, facts: &ModelFacts) -> Self {
+        let text = |token: &Option<llama_sys::gguf::Token>| {
+            token.as_ref().map(|t| t.text.clone()).unwrap_or_default()
+        };
+        Self {
+            model: model.to_owned(),
+            template: facts.chat_templates.default.clone(),
+            tool_template: facts.chat_templates.named.get("tool_use").cloned(),
+            bos: text(&facts.tokenizer.bos),
+            eos: text(&facts.tokenizer.eos),
+            sampling: facts.sampling,
+        }
+    }
+}
+
+/// What a head takes from outside: the seed of requests that bring none, and the date.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings {
+    /// Draws a seed.
+    pub seed: fn() -> u64,
+    /// Unix time in seconds.
+    pub now: fn() -> u64,
+}
+
+impl Default for Surroundings {
+    /// The operating system's random numbers and clock.
+    fn default() -> Self {
+        Self {
+            seed: || getrandom::u64().unwrap_or_default(),
+            now: || {
+                let now = std::time::SystemTime::now();
+                let since = now.duration_since(std::time::UNIX_EPOCH);
+                since.map_or(0, |elapsed| elapsed.as_secs())
+            },
+        }
+    }
+}
+
+/// The head of one loaded model. Clones are handles of the same head.
+#[derive(Clone)]
+pub struct Head {
+    facts: Arc<HeadFacts>,
+    /// Compiled once; a template that cannot be is told to whoever wants to chat.
+    dialect: Arc<Result<Dialect, PromptError>>,
+    engine: Arc<dyn Engine>,
+    surroundings: Surroundings,
+}
+
+impl Head {
+    /// A head over a model's engine.
+    pub fn new(facts: HeadFacts, engine: Arc<dyn Engine>, surroundings: Surroundings) -> Self {
+        let dialect = Dialect::new(
+            facts.template.as_deref(),
+            facts.tool_template.as_deref(),
+            (&facts.bos, &facts.eos),
+        );
+        Self {
+            facts: Arc::new(facts),
+            dialect: Arc::new(dialect),
+            engine,
+            surroundings,
+        }
+    }
+
+    /// The model's engine.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Begins an answer; dropping the receiver cancels it. An answer whose engine's process dies
+    /// goes on when the process is back, without a token lost or doubled.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the request is wrong or the engine refuses it.
+    pub async fn generate(
+        &self,
+        request: GenerateRequest,
+    ) -> Result<mpsc::Receiver<GenerateEvent>, Failure> {
+        let (mut job, mut session) = self.prepare(request).await?;
+        job.resume = session.resume();
+        let events = self.begin(&job, &mut session).await?;
+        let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
+        tokio::spawn(Stream::new(self.engine.clone(), job, session, sender).run(events));
+        Ok(receiver)
+    }
+
+    /// Embeds each input, normalised to length 1.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the request is wrong or the engine refuses it.
+    pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, Failure> {
+        if request.inputs.is_empty() || request.inputs.len() > MAX_EMBED_INPUTS {
+            return Err(invalid("input", "needs 1 to 2048 texts"));
+        }
+        let inputs = request
+            .inputs
+            .into_iter()
+            .map(|input| match input.input {
+                Some(embed_input::Input::Text(text)) => Ok(Prompt::Text {
+                    text,
+                    parse_special: false,
+                }),
+                Some(embed_input::Input::Tokens(prompt)) => Ok(Prompt::Tokens(prompt.tokens)),
+                None => Err(invalid("input", "one of the inputs is missing")),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let (vectors, prompt_tokens) = self
+            .engine
+            .embed(inputs)
+            .await
+            .map_err(|e| failure::of_job(e, "input"))?;
+        if let Some(wanted) = request.dimensions
+            && vectors.iter().any(|v| v.len() != wanted as usize)
+        {
+            let width = vectors.first().map_or(0, Vec::len);
+            let text = format!("this model's embeddings have {width} dimensions and no other");
+            return Err(invalid("dimensions", &text));
+        }
+        Ok(EmbedResponse {
+            embeddings: vectors
+                .into_iter()
+                .map(|values| Embedding { values })
+                .collect(),
+            prompt_tokens,
+            model: self.facts.model.clone(),
+        })
+    }
+
+    /// The job and the session of a request.
+    async fn prepare(&self, mut request: GenerateRequest) -> Result<(Job, Session), Failure> {
+        let asked = request
+            .prompt
+            .take()
+            .ok_or_else(|| invalid("prompt", "the request has no prompt"))?;
+        let seed = request.sampling.as_ref().and_then(|s| s.seed);
+        let seed = seed.unwrap_or_else(self.surroundings.seed);
+        let prepared = self.prepare_prompt(asked, &mut request).await?;
+        let opening = Opening {
+            model: self.facts.model.clone(),
+            seed,
+            prompt_text: prepared.echo,
+            prompt_field: prepared.field,
+            parser: prepared.parser,
+            resume: request.resume.take(),
+        };
+        let job = Job {
+            request_id: request.request_id,
+            prompt: prepared.prompt,
+            sampling: sampling::resolve(request.sampling.as_ref(), &self.facts.sampling),
+            seed,
+            max_tokens: request.max_tokens,
+            stop: request.stop.into_iter().filter(|s| !s.is_empty()).collect(),
+            grammar: prepared.grammar,
+            logprobs: request
+                .top_logprobs
+                .map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
+            prompt_logprobs: request.prompt_logprobs,
+            show_special: prepared.show_special,
+            resume: None,
+        };
+        Ok((job, Session::new(opening)))
+    }
+
+    async fn prepare_prompt(
+        &self,
+        asked: Asked,
+        request: &mut GenerateRequest,
+    ) -> Result<Prepared, Failure> {
+        if let Asked::Chat(chat) = asked {
+            return self.prepare_chat(chat, request).await;
+        }
+        let constraint = prompt::constraint(request.format.as_ref())?;
+        let mut echo = String::new();
+        let prompt = match asked {
+            Asked::Text(text) => Prompt::Text {
+                text,
+                parse_special: true,
+            },
+            Asked::Tokens(prompt) => {
+                let text = self.engine.detokenize(prompt.tokens.clone()).await;
+                echo = text.map_err(|e| failure::of_job(e, "prompt"))?;
+                Prompt::Tokens(prompt.tokens)
+            }
+            Asked::Infill(infill) => Prompt::Infill {
+                prefix: infill.prefix,
+                suffix: infill.suffix,
+            },
+            Asked::Chat(_) => return Err(invalid("messages", "a chat has no plain prompt")),
+        };
+        Ok(Prepared {
+            prompt,
+            grammar: grammar(constraint),
+            show_special: false,
+            parser: None,
+            echo,
+            field: "prompt",
+        })
+    }
+
+    /// Renders off the executor's threads: a template may run for as long as its limits let it.
+    async fn prepare_chat(
+        &self,
+        chat: protocol::generate::ChatPrompt,
+        request: &mut GenerateRequest,
+    ) -> Result<Prepared, Failure> {
+        let dialect = self.dialect.clone();
+        let format = request.format.take();
+        let now = (self.surroundings.now)();
+        let render = move || match dialect.as_ref() {
+            Ok(dialect) => dialect.plan(&chat, format.as_ref(), now),
+            Err(error) => Err(error.clone()),
+        };
+        let plan = tokio::task::spawn_blocking(render)
+            .await
+            .map_err(|_| Failure::new(ErrorCode::Internal, "the chat template could not run"))??;
+        Ok(Prepared {
+            prompt: Prompt::Text {
+                text: plan.text,
+                parse_special: true,
+            },
+            grammar: grammar(plan.constraint),
+            show_special: plan.show_special,
+            parser: Some(plan.parser),
+            echo: String::new(),
+            field: "messages",
+        })
+    }
+
+    /// Gives the job to the engine, waiting once if its process is just coming back.
+    async fn begin(
+        &self,
+        job: &Job,
+        session: &mut Session,
+    ) -> Result<mpsc::Receiver<Event>, Failure> {
+        let mut refusal = match self.engine.generate(job.clone()).await {
+            Ok(events) => return Ok(events),
+            Err(refusal) => refusal,
+        };
+        if refusal == JobError::WorkerLost {
+            match stream::revive(&*self.engine, job).await {
+                Ok(events) => return Ok(events),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(failure::of_job(refusal, session.prompt_field()))
+    }
+}
+
+/// A prompt ready for the engine, and how its answer is read.
+struct Prepared {
+    prompt: Prompt,
+    grammar: Grammar,
+    show_special: bool,
+    parser: Option<core::answer::AnswerParser>,
+    echo: String,
+    field: &'static str,
+}
+
+fn grammar(constraint: Constraint) -> Grammar {
+    match constraint {
+        Constraint::Free => Grammar::None,
+        Constraint::JsonObject => Grammar::JsonObject,
+        Constraint::Schema(schema) => Grammar::JsonSchema(schema.to_string()),
+        Constraint::Grammar(text) => Grammar::Gbnf(text),
+    }
+}
+
+fn invalid(param: &str, text: &str) -> Failure {
+    Failure::new(ErrorCode::InvalidRequest, format!("{param}: {text}")).with_param(param)
+}
