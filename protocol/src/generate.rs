@@ -5,13 +5,14 @@
 
 mod error_code;
 mod json;
+mod request_error;
 mod validate;
 
 use prost::Message;
 
 use crate::limits::{MAX_EMBED_RESPONSE_BYTES, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 
-pub use validate::RequestError;
+pub use request_error::RequestError;
 pub use wire::*;
 
 mod wire {

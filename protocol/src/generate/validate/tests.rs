@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::generate::tests::{embed_request, generate_request};
+use crate::generate::{
+    ErrorCode, Failure,
+    tests::{embed_request, generate_request},
+};
 
 fn chat(change: impl FnOnce(&mut ChatPrompt)) -> Result<(), RequestError> {
     let mut chat = ChatPrompt {
