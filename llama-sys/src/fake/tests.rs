@@ -1,3 +1,5 @@
+//! The promises of `Engine`, kept without a model.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

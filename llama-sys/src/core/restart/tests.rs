@@ -1,3 +1,5 @@
+//! When a worker is started again, and when it is given up.
+
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which request killed its worker, found by running suspects alone.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
