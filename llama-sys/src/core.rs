@@ -1,5 +1,15 @@
 //! Decisions of this crate as plain structs: time and randomness come in, nothing waits, nothing
-//! locks. The shells around them move bytes and decide nothing.
+//! locks. What to compute next, for whom, which token it is; when a worker starts again. The
+//! shells around them move bytes and decide nothing.
 
+pub mod admission;
+pub mod batcher;
+pub mod logprob;
 pub mod restart;
+pub mod rng;
+pub mod scheduler;
+pub mod select;
+pub mod session;
+pub mod slots;
 pub mod suspects;
+pub mod text;

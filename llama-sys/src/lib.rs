@@ -4,5 +4,9 @@
 pub mod core;
 pub mod engine;
 pub mod fake;
+#[cfg(feature = "llama")]
+mod ffi;
 pub mod gguf;
 pub mod hardware;
+#[cfg(feature = "llama")]
+pub mod local;

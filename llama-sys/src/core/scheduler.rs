@@ -1,0 +1,392 @@
+//! What the next batch holds: which jobs run, on which sequences of the cache, and which tokens
+//! of each are computed. It puts [`Session`]s, [`Slots`], [`Admission`] and the sharing of the
+//! batch together and says what is to be done; the engine's thread does it and reports back.
+//!
+//! A round: [`Scheduler::plan`]; the cache operations and the batch of the [`Plan`] are carried
+//! out; [`Scheduler::computed`] (or [`Scheduler::retract`] where it failed); what was sampled goes
+//! to [`Scheduler::session_mut`]; jobs that ended are [`Scheduler::remove`]d.
+
+use std::collections::BTreeMap;
+
+use super::admission::{Admission, Demand, GROWTH_CELLS};
+use super::batcher::fair_shares;
+use super::session::{Session, Step};
+use super::slots::{KvOp, Reuse, SlotId, Slots};
+
+/// A job, by the order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// What a scheduler works within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs that run at once.
+    pub parallel: u32,
+    /// Sequences of the cache, `parallel` at least; those beyond it keep prefixes.
+    pub sequences: u32,
+    /// Cells of the cache.
+    pub cells: u32,
+    /// Tokens in a batch, `parallel` at least.
+    pub batch_tokens: usize,
+    /// Rows of logits in a batch, more than `parallel`.
+    pub batch_outputs: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// What the cache can do.
+    pub reuse: Reuse,
+}
+
+/// How a job uses the cache and the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Begin with a cached prefix where there is one.
+    pub reuse_cache: bool,
+    /// Logits after every token of the prompt, not only after the last.
+    pub all_outputs: bool,
+}
+
+/// A job's part of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Whose.
+    pub job: JobId,
+    /// The sequence.
+    pub slot: SlotId,
+    /// The tokens.
+    pub step: Step,
+    /// Logits are wanted after each of them.
+    pub all_outputs: bool,
+}
+
+/// What is to be done next: first `ops`, in order, then a batch of all `work`.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Operations on the cache.
+    pub ops: Vec<KvOp>,
+    /// The batch.
+    pub work: Vec<Work>,
+}
+
+#[derive(Debug)]
+struct Job {
+    session: Session,
+    manner: Manner,
+    place: Option<SlotId>,
+    /// Tokens that came from the cache when it first began.
+    cached: Option<usize>,
+    paused: bool,
+}
+
+/// The jobs of one model.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    slots: Slots,
+    queue: Admission<JobId>,
+    jobs: BTreeMap<JobId, Job>,
+    running: usize,
+}
+
+impl Scheduler {
+    /// A scheduler without jobs over an empty cache.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            slots: Slots::new(limits.sequences, limits.cells, limits.reuse),
+            queue: Admission::new(limits.queue),
+            limits,
+            jobs: BTreeMap::new(),
+            running: 0,
+        }
+    }
+
+    /// Takes a job whose id is larger than all before. Gives its session back if the queue is
+    /// full.
+    ///
+    /// # Errors
+    /// The session, unchanged.
+    pub fn submit(
+        &mut self,
+        id: JobId,
+        session: Session,
+        manner: Manner,
+    ) -> Result<(), Box<Session>> {
+        let places = (self.limits.parallel as usize).saturating_sub(self.running);
+        if !self.queue.push(id, places) {
+            return Err(Box::new(session));
+        }
+        let job = Job {
+            session,
+            manner,
+            place: None,
+            cached: None,
+            paused: false,
+        };
+        self.jobs.insert(id, job);
+        Ok(())
+    }
+
+    /// Takes a job out: it ended, or nobody wants it. Its tokens stay cached.
+    pub fn remove(&mut self, id: JobId) -> Option<Session> {
+        let job = self.jobs.remove(&id)?;
+        match job.place {
+            Some(slot) => {
+                self.slots.release(slot);
+                self.running -= 1;
+            }
+            None => self.queue.remove(id),
+        }
+        Some(job.session)
+    }
+
+    /// A paused job keeps its place but takes no part in batches: its reader is slow.
+    pub fn set_paused(&mut self, id: JobId, paused: bool) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.paused = paused;
+        }
+    }
+
+    /// A job's answer.
+    #[must_use]
+    pub fn session(&self, id: JobId) -> Option<&Session> {
+        self.jobs.get(&id).map(|j| &j.session)
+    }
+
+    /// A job's answer.
+    pub fn session_mut(&mut self, id: JobId) -> Option<&mut Session> {
+        self.jobs.get_mut(&id).map(|j| &mut j.session)
+    }
+
+    /// Tokens of the prompt that came from the cache; `None` before the job began.
+    #[must_use]
+    pub fn cached_tokens(&self, id: JobId) -> Option<usize> {
+        self.jobs.get(&id)?.cached
+    }
+
+    /// The jobs that wait: the index is the number of jobs ahead.
+    pub fn waiting(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.queue.iter()
+    }
+
+    /// Jobs that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Cells in use, cached prefixes included.
+    #[must_use]
+    pub fn used_cells(&self) -> usize {
+        self.slots.used_cells()
+    }
+
+    /// Says what is to be done next. An empty `work`: nothing can be computed now.
+    pub fn plan(&mut self, plan: &mut Plan) {
+        plan.ops.clear();
+        plan.work.clear();
+        self.admit(&mut plan.ops);
+        for (id, share) in self.shares() {
+            self.place_work(id, share, plan);
+        }
+    }
+
+    /// Lets jobs begin that fit. Paused ones make room for those that wait: a slow reader must
+    /// not stop others.
+    fn admit(&mut self, ops: &mut Vec<KvOp>) {
+        loop {
+            let next = self.queue.iter().find(|id| !self.jobs[id].paused);
+            let Some(id) = next else { return };
+            let place = self.running < self.limits.parallel as usize;
+            let fits = place && self.demand(id).fits(self.running == 0);
+            if fits && self.begin(id, ops) {
+                continue;
+            }
+            let held = |(_, j): &(&JobId, &Job)| j.paused && j.place.is_some();
+            let Some(paused) = self.jobs.iter().find(held).map(|(id, _)| *id) else {
+                return;
+            };
+            self.give_way(paused);
+        }
+    }
+
+    fn demand(&self, id: JobId) -> Demand {
+        let job = &self.jobs[&id];
+        let running = self.jobs.values().filter(|j| j.place.is_some());
+        let need = |j: &Job| j.session.pending() + j.session.room().min(GROWTH_CELLS);
+        let tokens = job.session.history();
+        let (cached, taken_over) = if job.manner.reuse_cache {
+            self.slots.prospect(tokens)
+        } else {
+            (0, 0)
+        };
+        let growth = job.session.room().min(GROWTH_CELLS);
+        Demand {
+            total: self.slots.cells(),
+            busy: self.slots.busy_cells(),
+            promised: running.map(need).sum(),
+            wanted: tokens.len() - cached + taken_over + growth,
+        }
+    }
+
+    fn begin(&mut self, id: JobId, ops: &mut Vec<KvOp>) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return false;
+        };
+        let tokens = job.session.history();
+        let Some((slot, cached)) = self.slots.acquire(tokens, job.manner.reuse_cache, ops) else {
+            return false;
+        };
+        job.session.rewind(cached);
+        job.place = Some(slot);
+        job.cached = job.cached.or(Some(cached.min(job.session.prompt_tokens())));
+        self.queue.remove(id);
+        self.running += 1;
+        true
+    }
+
+    /// How many tokens of each running job the batch holds, the oldest job first.
+    fn shares(&self) -> Vec<(JobId, usize)> {
+        let active = |j: &Job| j.place.is_some() && !j.paused && j.session.pending() > 0;
+        let jobs: Vec<(JobId, &Job)> = self
+            .jobs
+            .iter()
+            .filter(|(_, j)| active(j))
+            .map(|(id, j)| (*id, j))
+            .collect();
+        let decoding = jobs
+            .iter()
+            .filter(|(_, j)| j.session.pending() == 1)
+            .count();
+        let outputs = self.outputs_each(&jobs);
+        // A decoding job wants its one token before prompts are shared: take it off the budget.
+        let wants: Vec<usize> = jobs
+            .iter()
+            .map(|(_, j)| match (j.session.pending(), j.manner.all_outputs) {
+                (1, _) => 0,
+                (pending, true) => pending.min(outputs),
+                (pending, false) => pending,
+            })
+            .collect();
+        let budget = self.limits.batch_tokens.saturating_sub(decoding);
+        let shares = fair_shares(budget, &wants);
+        jobs.iter()
+            .zip(shares)
+            .map(|((id, j), share)| (*id, if j.session.pending() == 1 { 1 } else { share }))
+            .collect()
+    }
+
+    /// Rows of logits that each job with `all_outputs` may have.
+    fn outputs_each(&self, jobs: &[(JobId, &Job)]) -> usize {
+        let greedy = jobs.iter().filter(|(_, j)| j.manner.all_outputs).count();
+        let spare = self
+            .limits
+            .batch_outputs
+            .saturating_sub(self.limits.parallel as usize);
+        (spare / greedy.max(1)).max(1)
+    }
+
+    /// Puts `share` tokens of a job in the plan, if cells for them can be had.
+    fn place_work(&mut self, id: JobId, share: usize, plan: &mut Plan) {
+        loop {
+            // Gone from its place since the shares were made: it gave way to an older job.
+            let Some((job, slot)) = self.jobs.get(&id).and_then(|j| Some((j, j.place?))) else {
+                return;
+            };
+            let Some(step) = job.session.step(share) else {
+                return;
+            };
+            if self
+                .slots
+                .extend(slot, job.session.tokens(step), &mut plan.ops)
+            {
+                plan.work.push(Work {
+                    job: id,
+                    slot,
+                    step,
+                    all_outputs: job.manner.all_outputs,
+                });
+                return;
+            }
+            if !self.make_way(id) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the place of a paused job, or of the youngest one younger than `id`. False if there
+    /// is none.
+    fn make_way(&mut self, id: JobId) -> bool {
+        let others = self
+            .jobs
+            .iter()
+            .filter(|(j, job)| **j != id && job.place.is_some());
+        let victim = others
+            .filter(|(j, job)| job.paused || **j > id)
+            .max_by_key(|(j, job)| (job.paused, **j))
+            .map(|(j, _)| *j);
+        match victim {
+            Some(victim) => {
+                self.give_way(victim);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn give_way(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if let Some(slot) = job.place.take() {
+            job.session.rewind(0);
+            self.slots.release(slot);
+            self.running -= 1;
+            self.queue.push_front(id);
+        }
+    }
+
+    /// The plan's batch was computed.
+    pub fn computed(&mut self, work: &[Work]) {
+        for part in work {
+            if let Some(job) = self.jobs.get_mut(&part.job) {
+                job.session.computed(part.step);
+            }
+        }
+    }
+
+    /// A part of a batch was not computed: its tokens are not in the cache.
+    pub fn retract(&mut self, part: &Work, ops: &mut Vec<KvOp>) {
+        self.slots.cut(part.slot, part.step.keep_n, ops);
+    }
+
+    /// A part that was retracted is tried again, by itself.
+    pub fn replace(&mut self, part: &Work, ops: &mut Vec<KvOp>) -> bool {
+        let Some(job) = self
+            .jobs
+            .get(&part.job)
+            .filter(|j| j.place == Some(part.slot))
+        else {
+            return false;
+        };
+        self.slots
+            .extend(part.slot, job.session.tokens(part.step), ops)
+    }
+
+    /// The cache lost what `slot` held (a cut that its architecture does not allow). Whoever
+    /// runs there is computed from the beginning, and the plan must be made anew.
+    pub fn lost(&mut self, slot: SlotId, ops: &mut Vec<KvOp>) {
+        self.slots.cut(slot, 0, ops);
+        if let Some(job) = self.jobs.values_mut().find(|j| j.place == Some(slot)) {
+            job.session.rewind(0);
+            job.cached = Some(0);
+        }
+    }
+
+    /// All jobs, the oldest first.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.jobs.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

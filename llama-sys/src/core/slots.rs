@@ -1,0 +1,288 @@
+//! Which sequence of the KV cache holds which tokens, and what of it a new prompt can use again.
+//! It mirrors llama.cpp's unified cache (one pool of cells, a cell may belong to several
+//! sequences) and says which operations keep the two alike; it performs none.
+//!
+//! A sequence whose answer ended keeps its tokens as a *cached prefix* until its cells or its
+//! sequence are wanted; the longest unused goes first.
+
+/// A sequence of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId(pub u32);
+
+/// What must be done to the cache, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvOp {
+    /// Drop the tokens of `slot` from position `keep` on.
+    Cut {
+        /// The sequence.
+        slot: SlotId,
+        /// Tokens that stay.
+        keep: usize,
+    },
+    /// Let the empty sequence `to` share the first `len` tokens of `from`.
+    Share {
+        /// The sequence that has the tokens.
+        from: SlotId,
+        /// The sequence that gets them.
+        to: SlotId,
+        /// How many.
+        len: usize,
+    },
+}
+
+/// A shared prefix shorter than this is not worth keeping the other sequence's own tail for:
+/// computing it takes less time than one decode step of a busy engine.
+const WORTH_SHARING_TOKENS: usize = 16;
+
+/// What a cache can do, by the model's architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// Attention only: any prefix of any sequence.
+    Any,
+    /// A recurrent state stands at one position only: a whole sequence or nothing.
+    Whole,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    tokens: Vec<u32>,
+    /// The cell of each token.
+    cells: Vec<u32>,
+    busy: bool,
+    used_at: u64,
+}
+
+/// All sequences of a cache.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    slots: Vec<Slot>,
+    /// How many sequences each cell belongs to, and how many busy ones.
+    references: Vec<[u16; 2]>,
+    free: Vec<u32>,
+    busy_cells: usize,
+    reuse: Reuse,
+    clock: u64,
+}
+
+impl Slots {
+    /// `sequences` empty ones over `cells` cells.
+    #[must_use]
+    pub fn new(sequences: u32, cells: u32, reuse: Reuse) -> Self {
+        Self {
+            slots: vec![Slot::default(); sequences as usize],
+            references: vec![[0; 2]; cells as usize],
+            free: (0..cells).rev().collect(),
+            busy_cells: 0,
+            reuse,
+            clock: 0,
+        }
+    }
+
+    /// Cells in all.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.references.len()
+    }
+
+    /// Cells in use, cached prefixes included.
+    #[must_use]
+    pub fn used_cells(&self) -> usize {
+        self.cells() - self.free.len()
+    }
+
+    /// Cells that busy sequences use. The rest can be had.
+    #[must_use]
+    pub fn busy_cells(&self) -> usize {
+        self.busy_cells
+    }
+
+    /// Tokens that `slot` holds.
+    #[must_use]
+    pub fn tokens(&self, slot: SlotId) -> &[u32] {
+        &self.slots[slot.0 as usize].tokens
+    }
+
+    /// How much of `tokens` could come from the cache, and how many of these cells no busy
+    /// sequence holds (they stop being available to others).
+    #[must_use]
+    pub fn prospect(&self, tokens: &[u32]) -> (usize, usize) {
+        let Some((slot, len)) = self.best_prefix(tokens) else {
+            return (0, 0);
+        };
+        let cells = self.slots[slot].cells[..len].iter();
+        let idle = cells.filter(|c| self.references[**c as usize][1] == 0);
+        (len, idle.count())
+    }
+
+    /// Makes a sequence busy for a prompt. With `reuse_cache` it begins with the longest cached
+    /// prefix, all tokens but one at most. Answers the sequence and that prefix's length; `None`
+    /// if all sequences are busy.
+    pub fn acquire(
+        &mut self,
+        tokens: &[u32],
+        reuse_cache: bool,
+        ops: &mut Vec<KvOp>,
+    ) -> Option<(SlotId, usize)> {
+        let best = if reuse_cache {
+            self.best_prefix(tokens)
+        } else {
+            None
+        };
+        let victim = self.victim(best.map(|(slot, _)| slot));
+        let (slot, len) = match best {
+            Some((from, len)) if self.is_taken_over(from, len, victim) => (from, len),
+            Some((from, len)) => (self.share(from, victim?, len, ops), len),
+            None => (victim?, 0),
+        };
+        let id = SlotId(slot as u32);
+        self.cut(id, len, ops);
+        self.set_busy(slot, true);
+        Some((id, len))
+    }
+
+    /// True if the prefix is used where it is, instead of being shared with another sequence.
+    fn is_taken_over(&self, from: usize, len: usize, victim: Option<usize>) -> bool {
+        let slot = &self.slots[from];
+        let tail = slot.tokens.len() - len;
+        let no_other = victim.is_none_or(|v| v == from);
+        !slot.busy && (tail == 0 || no_other || len < WORTH_SHARING_TOKENS && tail < len)
+    }
+
+    /// The sequence with the longest beginning in common with `tokens`, and how long that is.
+    fn best_prefix(&self, tokens: &[u32]) -> Option<(usize, usize)> {
+        let most = tokens.len().saturating_sub(1);
+        let usable = |slot: &Slot| {
+            let common = common_prefix(&slot.tokens, &tokens[..most]);
+            match self.reuse {
+                Reuse::Any => common,
+                Reuse::Whole if !slot.busy && common == slot.tokens.len() => common,
+                Reuse::Whole => 0,
+            }
+        };
+        let ranked = self
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (usable(s), !s.busy, i));
+        let (len, _, slot) = ranked.max()?;
+        (len > 0).then_some((slot, len))
+    }
+
+    /// The idle sequence to give up: an empty one, else the longest unused. `spare` only if
+    /// there is no other.
+    fn victim(&self, spare: Option<usize>) -> Option<usize> {
+        let idle = self.slots.iter().enumerate().filter(|(_, s)| !s.busy);
+        idle.min_by_key(|(i, s)| (Some(*i) == spare, !s.tokens.is_empty(), s.used_at))
+            .map(|(i, _)| i)
+    }
+
+    fn share(&mut self, from: usize, to: usize, len: usize, ops: &mut Vec<KvOp>) -> usize {
+        let target = SlotId(to as u32);
+        self.cut(target, 0, ops);
+        let cells = self.slots[from].cells[..len].to_vec();
+        for &cell in &cells {
+            self.references[cell as usize][0] += 1;
+        }
+        self.slots[to].tokens = self.slots[from].tokens[..len].to_vec();
+        self.slots[to].cells = cells;
+        ops.push(KvOp::Share {
+            from: SlotId(from as u32),
+            to: target,
+            len,
+        });
+        to
+    }
+
+    /// Gives cells to `tokens` at the end of the busy sequence `slot`. Takes cached prefixes
+    /// away where it must. False, and nothing changed but those, if busy sequences hold too
+    /// many cells.
+    pub fn extend(&mut self, slot: SlotId, tokens: &[u32], ops: &mut Vec<KvOp>) -> bool {
+        while self.free.len() < tokens.len() {
+            if !self.evict_some(tokens.len() - self.free.len(), ops) {
+                return false;
+            }
+        }
+        for &token in tokens {
+            let Some(cell) = self.free.pop() else {
+                return false;
+            };
+            self.references[cell as usize] = [1, 1];
+            self.busy_cells += 1;
+            let slot = &mut self.slots[slot.0 as usize];
+            slot.tokens.push(token);
+            slot.cells.push(cell);
+        }
+        true
+    }
+
+    /// Shortens the longest unused cached prefix by `wanted` tokens at most: its beginning is
+    /// what other prompts most likely share. False if there is none.
+    fn evict_some(&mut self, wanted: usize, ops: &mut Vec<KvOp>) -> bool {
+        let cached = self.slots.iter().enumerate();
+        let oldest = cached
+            .filter(|(_, s)| !s.busy && !s.tokens.is_empty())
+            .min_by_key(|(_, s)| s.used_at);
+        let Some((i, slot)) = oldest else {
+            return false;
+        };
+        let keep = match self.reuse {
+            Reuse::Any => slot.tokens.len().saturating_sub(wanted),
+            Reuse::Whole => 0,
+        };
+        self.cut(SlotId(i as u32), keep, ops);
+        true
+    }
+
+    /// Drops all tokens of `slot` but the first `keep`.
+    pub fn cut(&mut self, slot: SlotId, keep: usize, ops: &mut Vec<KvOp>) {
+        let target = &mut self.slots[slot.0 as usize];
+        if target.tokens.len() <= keep {
+            return;
+        }
+        target.tokens.truncate(keep);
+        for cell in target.cells.drain(keep..) {
+            let [all, busy] = &mut self.references[cell as usize];
+            *all -= 1;
+            if target.busy {
+                *busy -= 1;
+                self.busy_cells -= usize::from(*busy == 0);
+            }
+            if *all == 0 {
+                self.free.push(cell);
+            }
+        }
+        ops.push(KvOp::Cut { slot, keep });
+    }
+
+    /// The answer is over; its tokens stay as a cached prefix.
+    pub fn release(&mut self, slot: SlotId) {
+        self.set_busy(slot.0 as usize, false);
+    }
+
+    fn set_busy(&mut self, slot: usize, busy: bool) {
+        self.clock += 1;
+        let slot = &mut self.slots[slot];
+        slot.used_at = self.clock;
+        if slot.busy == busy {
+            return;
+        }
+        slot.busy = busy;
+        for &cell in &slot.cells {
+            let holders = &mut self.references[cell as usize][1];
+            let changed = *holders == u16::from(!busy);
+            *holders = if busy { *holders + 1 } else { *holders - 1 };
+            match (changed, busy) {
+                (true, true) => self.busy_cells += 1,
+                (true, false) => self.busy_cells -= 1,
+                (false, _) => {}
+            }
+        }
+    }
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+#[cfg(test)]
+mod tests;

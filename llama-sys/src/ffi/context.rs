@@ -1,0 +1,249 @@
+//! A context: the KV cache and the compute buffers for one model.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+
+use super::backend::Backend;
+use super::batch::Batch;
+use super::model::Model;
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// Not at all: one vector a token.
+    None,
+    /// As the model's file says.
+    Model,
+}
+
+/// What a context is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContextParams {
+    /// Cells of the KV cache.
+    pub(crate) cells: u32,
+    /// Tokens in a batch.
+    pub(crate) batch_tokens: u32,
+    /// Rows of logits in a batch.
+    pub(crate) outputs: u32,
+    /// Sequences.
+    pub(crate) sequences: u32,
+    /// Threads for a batch of one token, and for a larger one.
+    pub(crate) threads: (u32, u32),
+    /// Embeddings instead of logits, and how they are pooled.
+    pub(crate) embeddings: Option<Pooling>,
+}
+
+/// Why a batch was not computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// A limit or the vocabulary is not kept to; llama.cpp was not called.
+    #[error("the batch breaks a limit: {0}")]
+    Invalid(&'static str),
+    /// No cells are free.
+    #[error("the KV cache is full")]
+    NoCells,
+    /// llama.cpp failed.
+    #[error("llama.cpp answered {code}{}", cause.as_deref().map(|c| format!(": {c}")).unwrap_or_default())]
+    Failed {
+        /// Its return code.
+        code: i32,
+        /// What it logged.
+        cause: Option<String>,
+    },
+}
+
+/// A context. Used by one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Context {
+    context: NonNull<sys::llama_context>,
+    memory: sys::llama_memory_t,
+    model: Arc<Model>,
+    backend: Backend,
+    params: ContextParams,
+    /// Which tokens of the last batch have logits.
+    outputs: Vec<i8>,
+}
+
+// SAFETY: llama.cpp's contexts may be used from any thread, by one at a time; `&mut self` on all
+// that compute or write sees to that.
+unsafe impl Send for Context {}
+
+impl Context {
+    /// Makes a context. `None` if llama.cpp cannot (memory, an unknown architecture).
+    pub(crate) fn new(backend: Backend, model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        // SAFETY: plain values out, nothing passed in.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = params.cells;
+        raw.n_batch = params.batch_tokens;
+        raw.n_ubatch = params.batch_tokens;
+        raw.n_seq_max = params.sequences;
+        raw.n_outputs_max = params.outputs.max(params.sequences);
+        raw.n_threads = params.threads.0 as i32;
+        raw.n_threads_batch = params.threads.1 as i32;
+        raw.kv_unified = true;
+        raw.swa_full = true;
+        raw.no_perf = true;
+        raw.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+        if let Some(pooling) = params.embeddings {
+            raw.embeddings = true;
+            raw.n_outputs_max = params.batch_tokens;
+            raw.pooling_type = match pooling {
+                Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+                Pooling::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
+            };
+        }
+        // SAFETY: the model is loaded, and the `Arc` keeps it for as long as the context lives.
+        let context = unsafe { sys::llama_init_from_model(model.as_ptr(), raw) };
+        let context = NonNull::new(context)?;
+        // SAFETY: the context was just made; its memory lives as long as it does.
+        let memory = unsafe { sys::llama_get_memory(context.as_ptr()) };
+        Some(Self {
+            context,
+            memory,
+            model,
+            backend,
+            params,
+            outputs: Vec::new(),
+        })
+    }
+
+    /// True if there is a KV cache or a recurrent state: the model can generate.
+    pub(crate) fn has_memory(&self) -> bool {
+        !self.memory.is_null()
+    }
+
+    /// Cells of the cache as llama.cpp made it.
+    pub(crate) fn cells(&self) -> u32 {
+        // SAFETY: the context lives as long as `self`.
+        unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
+    }
+
+    /// How the context pools.
+    pub(crate) fn pools(&self) -> bool {
+        // SAFETY: the context lives as long as `self`.
+        let kind = unsafe { sys::llama_pooling_type(self.context.as_ptr()) };
+        kind != sys::LLAMA_POOLING_TYPE_NONE && kind != sys::LLAMA_POOLING_TYPE_UNSPECIFIED
+    }
+
+    /// Computes a batch.
+    pub(crate) fn decode(&mut self, batch: &mut Batch) -> Result<(), DecodeError> {
+        self.check(batch)?;
+        self.outputs.clear();
+        let raw = batch.raw();
+        // SAFETY: all arrays of the batch have `n_tokens` entries and live for the call; sizes,
+        // tokens and sequences were checked, without which llama.cpp aborts.
+        let code = unsafe { sys::llama_decode(self.context.as_ptr(), raw) };
+        match code {
+            0 => {
+                self.outputs.extend_from_slice(batch.outputs());
+                Ok(())
+            }
+            1 => Err(DecodeError::NoCells),
+            code => Err(DecodeError::Failed {
+                code,
+                cause: self.backend.take_error(),
+            }),
+        }
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), DecodeError> {
+        let invalid = |what| Err(DecodeError::Invalid(what));
+        let outputs = batch.outputs().iter().filter(|o| **o != 0).count();
+        let vocab = self.model.vocab_size() as i32;
+        let sequences = self.params.sequences as i32;
+        if batch.len() == 0 || batch.len() > self.params.batch_tokens as usize {
+            return invalid("number of tokens");
+        }
+        let most = self.params.outputs.max(self.params.sequences) as usize;
+        if self.params.embeddings.is_none() && outputs > most {
+            return invalid("number of outputs");
+        }
+        if !batch.tokens().iter().all(|t| (0..vocab).contains(t)) {
+            return invalid("a token outside the vocabulary");
+        }
+        if !batch.sequences().iter().all(|s| (0..sequences).contains(s)) {
+            return invalid("a sequence that does not exist");
+        }
+        Ok(())
+    }
+
+    /// The logits after the token at `index` of the last batch. They may be changed in place.
+    /// `None` if none were wanted there.
+    pub(crate) fn logits_mut(&mut self, index: usize) -> Option<&mut [f32]> {
+        if self.params.embeddings.is_some() || *self.outputs.get(index)? == 0 {
+            return None;
+        }
+        // SAFETY: logits were computed at `index`.
+        let row = unsafe { sys::llama_get_logits_ith(self.context.as_ptr(), index as i32) };
+        let n = self.model.vocab_size() as usize;
+        // SAFETY: the row is the context's own buffer of one float a token of the vocabulary,
+        // valid until the next decode, which needs `&mut self`.
+        (!row.is_null()).then(|| unsafe { std::slice::from_raw_parts_mut(row, n) })
+    }
+
+    /// The vector of the token at `index` of the last batch (without pooling), or of all tokens
+    /// of sequence 0 (with it).
+    pub(crate) fn embedding(&mut self, index: usize) -> Option<&[f32]> {
+        if self.params.embeddings.is_none() || *self.outputs.get(index)? == 0 {
+            return None;
+        }
+        let context = self.context.as_ptr();
+        // SAFETY: the last batch computed embeddings, at `index` and for sequence 0.
+        let row = unsafe {
+            if self.pools() {
+                sys::llama_get_embeddings_seq(context, 0)
+            } else {
+                sys::llama_get_embeddings_ith(context, index as i32)
+            }
+        };
+        let n = self.model.embedding_length() as usize;
+        // SAFETY: the row is the context's own buffer of one vector, valid until the next decode.
+        (!row.is_null()).then(|| unsafe { std::slice::from_raw_parts(row, n) })
+    }
+
+    /// Drops the positions from `keep` on of a sequence. False if the cache cannot hold exactly
+    /// the first `keep` positions now; then the sequence is empty.
+    pub(crate) fn cut(&mut self, sequence: u32, keep: usize) -> bool {
+        let sequence = sequence as i32;
+        // SAFETY: the memory lives as long as the context.
+        let (removed, first, last) = unsafe {
+            (
+                sys::llama_memory_seq_rm(self.memory, sequence, keep as i32, -1),
+                sys::llama_memory_seq_pos_min(self.memory, sequence),
+                sys::llama_memory_seq_pos_max(self.memory, sequence),
+            )
+        };
+        let recurrent = self.model.is_recurrent();
+        let whole = keep == 0 || ((first == 0 || recurrent) && last == keep as i32 - 1);
+        if removed && whole {
+            return true;
+        }
+        // SAFETY: as above; removing a whole sequence never fails.
+        unsafe { sys::llama_memory_seq_rm(self.memory, sequence, -1, -1) };
+        keep == 0
+    }
+
+    /// Lets the empty sequence `to` share the first `len` positions of `from`.
+    pub(crate) fn share(&mut self, from: u32, to: u32, len: usize) {
+        // SAFETY: the memory lives as long as the context; the cache is unified, where any part
+        // of a sequence may be shared.
+        unsafe { sys::llama_memory_seq_cp(self.memory, from as i32, to as i32, 0, len as i32) }
+    }
+
+    /// Empties the cache.
+    pub(crate) fn clear(&mut self) {
+        if self.has_memory() {
+            // SAFETY: the memory lives as long as the context.
+            unsafe { sys::llama_memory_clear(self.memory, false) }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by `llama_init_from_model`, freed only here.
+        unsafe { sys::llama_free(self.context.as_ptr()) }
+    }
+}

@@ -1,0 +1,278 @@
+//! The engine in this process: llama.cpp on a thread of its own, an async handle in front.
+//!
+//! The handle does what needs no context (tokenizing, building grammars, refusing), the thread
+//! ([`runner`]) does the rest. A job travels through one bounded channel, its events come back
+//! through one of their own; a reader that does not keep up pauses its own job and no other.
+//!
+//! llama.cpp can abort the process. Who must not die with it puts this engine into a process of
+//! its own; it knows nothing of that.
+
+mod chooser;
+mod config;
+mod embedder;
+mod grammar;
+mod prompt;
+mod runner;
+mod task;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use config::{LoadError, LocalConfig};
+
+use crate::engine::{Engine, EngineState, Event, Job, JobError, Load, ModelInfo, Prompt};
+use crate::ffi::model::Model;
+use runner::Command;
+
+/// Commands under way to the thread. A full channel makes callers wait, which is all it does:
+/// the jobs themselves are bounded by the queue's limit.
+const COMMAND_BUFFER: usize = 64;
+
+/// Events under way to one reader: a second of a fast answer. After that its job pauses.
+pub(crate) const EVENT_BUFFER: usize = 128;
+
+/// Texts longer than this are tokenized off the async threads: it takes milliseconds.
+const INLINE_TEXT_BYTES: usize = 16 * 1024;
+
+/// What handle and thread both see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) load: Mutex<Load>,
+    /// Jobs accepted and not over.
+    pub(crate) jobs: AtomicUsize,
+    pub(crate) draining: AtomicBool,
+    pub(crate) idle: tokio::sync::Notify,
+    pub(crate) state: watch::Sender<EngineState>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            load: Mutex::new(Load::default()),
+            jobs: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            idle: tokio::sync::Notify::new(),
+            state: watch::Sender::new(EngineState::Loading(0.0)),
+        }
+    }
+
+    pub(crate) fn update_load(&self, change: impl FnOnce(&mut Load)) {
+        change(&mut self.load.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A job is over, however it went.
+    pub(crate) fn job_over(&self) {
+        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// One loaded model in this process.
+#[derive(Debug)]
+pub struct LocalEngine {
+    model: Arc<Model>,
+    info: ModelInfo,
+    generates: bool,
+    most_jobs: usize,
+    embedding_tokens: u32,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl LocalEngine {
+    /// Loads a model and starts its thread. Blocks until the model can answer; `progress` is
+    /// told 0..=1 and answers whether to go on.
+    ///
+    /// # Errors
+    /// [`LoadError`], with llama.cpp's own words where it has any.
+    pub fn load(
+        config: &LocalConfig,
+        mut progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self, LoadError> {
+        let loaded = runner::Loaded::load(config, &mut progress)?;
+        let (commands, receiver) = mpsc::channel(COMMAND_BUFFER);
+        let shared = Arc::new(Shared::new());
+        let info = loaded.info();
+        let (model, generates) = (loaded.model(), loaded.generates());
+        let embedding_tokens = loaded.embedding_tokens();
+        shared.state.send_replace(EngineState::Ready(info.clone()));
+        let runner = loaded.into_runner(receiver, commands.downgrade(), Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("llama".into())
+            .spawn(move || runner.run())
+            .map_err(LoadError::Thread)?;
+        Ok(Self {
+            most_jobs: info.parallel as usize + config.queue_limit as usize,
+            model,
+            info,
+            generates,
+            embedding_tokens,
+            commands,
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Facts of the model.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Counts a job in, unless the queue is full or the engine is stopping.
+    fn enter(&self) -> Result<Entered, JobError> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(JobError::Stopping);
+        }
+        let counted = self
+            .shared
+            .jobs
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |jobs| {
+                (jobs < self.most_jobs).then_some(jobs + 1)
+            });
+        match counted {
+            Ok(_) => Ok(Entered(Some(Arc::clone(&self.shared)))),
+            Err(jobs) => Err(JobError::Overloaded {
+                waiting: u32::try_from(jobs)
+                    .unwrap_or(u32::MAX)
+                    .saturating_sub(self.info.parallel),
+            }),
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), JobError> {
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| JobError::Stopping)
+    }
+}
+
+/// A job that is counted; not any more once this is dropped, unless it was handed over.
+pub(crate) struct Entered(Option<Arc<Shared>>);
+
+impl Entered {
+    fn hand_over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.job_over();
+        }
+    }
+}
+
+/// Runs `work` where it does no harm: here if it is short, else on a blocking thread.
+async fn compute<T: Send + 'static>(
+    size_bytes: usize,
+    work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
+) -> Result<T, JobError> {
+    if size_bytes <= INLINE_TEXT_BYTES {
+        return work();
+    }
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|e| JobError::Inference(e.to_string()))?
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    async fn generate(&self, job: Job) -> Result<mpsc::Receiver<Event>, JobError> {
+        let arrived = Instant::now();
+        if !self.generates {
+            return Err(JobError::Unsupported("this model embeds text only".into()));
+        }
+        let entered = self.enter()?;
+        let (model, context) = (Arc::clone(&self.model), self.info.context_length);
+        let size = task::size_bytes(&job);
+        let (events, receiver) = mpsc::channel(EVENT_BUFFER);
+        let task = compute(size, move || {
+            task::NewTask::prepare(job, &model, context, events, arrived)
+        });
+        let task = Box::new(task.await?);
+        self.send(Command::Generate(task)).await?;
+        entered.hand_over();
+        Ok(receiver)
+    }
+
+    async fn embed(&self, inputs: Vec<Prompt>) -> Result<(Vec<Vec<f32>>, u32), JobError> {
+        if !self.info.embeddings {
+            return Err(JobError::Unsupported("this model cannot embed text".into()));
+        }
+        let entered = self.enter()?;
+        let (model, most) = (Arc::clone(&self.model), self.embedding_tokens);
+        let size = inputs.iter().map(prompt::size_bytes).sum();
+        let inputs = compute(size, move || prompt::embedding_inputs(&model, inputs, most)).await?;
+        let (reply, answer) = oneshot::channel();
+        let task = embedder::EmbedTask::new(inputs, reply);
+        self.send(Command::Embed(task)).await?;
+        entered.hand_over();
+        answer.await.map_err(|_| JobError::Stopping)?
+    }
+
+    async fn tokenize(&self, text: String, parse_special: bool) -> Result<Vec<u32>, JobError> {
+        let model = Arc::clone(&self.model);
+        compute(text.len(), move || {
+            model
+                .tokenize(&text, false, parse_special)
+                .map_err(|e| JobError::Invalid(e.to_string()))
+        })
+        .await
+    }
+
+    async fn detokenize(&self, tokens: Vec<u32>) -> Result<String, JobError> {
+        let model = Arc::clone(&self.model);
+        compute(tokens.len() * 4, move || {
+            prompt::detokenize(&model, &tokens)
+        })
+        .await
+    }
+
+    fn state(&self) -> watch::Receiver<EngineState> {
+        self.shared.state.subscribe()
+    }
+
+    fn load(&self) -> Load {
+        *self
+            .shared
+            .load
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn drain(&self, deadline: Duration) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.state.send_replace(EngineState::Draining);
+        let idle = async {
+            loop {
+                let notified = self.shared.idle.notified();
+                if self.shared.jobs.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        // Whoever is not done by then gets `JobError::Stopping` from the thread.
+        let _ = tokio::time::timeout(deadline, idle).await;
+        let _ = self.commands.send(Command::Stop).await;
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
