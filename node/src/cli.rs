@@ -1,10 +1,15 @@
 //! The command line: parse, dispatch, leave with an exit code. It knows no command's work.
 
 pub mod args;
+mod chat;
 mod completions;
 mod config_show;
+mod connect;
 mod exit;
+mod pull;
+mod status;
 mod terminal;
+mod text;
 
 use std::process::ExitCode;
 
@@ -29,6 +34,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError> {
     match command {
+        Command::Run(args) => chat::run(&args, terminal),
+        Command::Pull(args) => pull::run(&args, terminal),
+        Command::Rm(args) => status::rm(&args, terminal),
+        Command::Ps(args) => status::ps(&args, terminal),
+        Command::Status(args) => status::status(&args, terminal),
+        Command::Bench(args) => status::bench(&args, terminal),
         Command::Config(args) => {
             let ConfigCommand::Show(args) = args.command;
             config_show::run(&args, terminal)

@@ -69,7 +69,8 @@ pub struct ApiConfig {
 /// How models are run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineConfig {
-    /// Context of each sequence, tokens; `None`: the model's own, as far as memory allows.
+    /// Context of each sequence, tokens; `None`: [`crate::core::sizing::DEFAULT_CONTEXT`] or the
+    /// model's own, as far as memory allows.
     pub ctx_size: Option<u32>,
     /// Sequences at once; `None`: the engine's default.
     pub parallel: Option<u32>,
@@ -251,8 +252,7 @@ impl Effective {
     /// Reads every layer. `file` is the one that `--config` names.
     ///
     /// # Errors
-    /// An unknown key, a value of the wrong kind, an unreadable file, a set of values that
-    /// would expose the node: see [`ConfigError`].
+    /// An unknown key, a value of the wrong kind, an unreadable file: see [`ConfigError`].
     pub fn read(
         source: &dyn Source,
         file: Option<&Path>,
@@ -292,12 +292,16 @@ impl Effective {
             })?;
             origins.insert(key, origin);
         }
-        config.check()?;
         Ok(Self {
             config,
             file,
             origins,
         })
+    }
+
+    /// Where the setting's value came from.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
     /// The configuration as TOML, secrets hidden, each line with its origin.
@@ -306,7 +310,7 @@ impl Effective {
     }
 
     fn line(&self, setting: &Setting) -> String {
-        let origin = self.origins.get(setting.key).unwrap_or(&Origin::Default);
+        let origin = self.origin(setting.key);
         match (setting.show)(&self.config) {
             Some(value) => format!("{} = {value} # {origin}\n", setting.key),
             None => format!("# {} is not set: {}\n", setting.key, setting.unset),
@@ -342,7 +346,12 @@ impl Config {
         dir.unwrap_or_else(|| self.data_dir.join("models"))
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Whether a node may serve at its address: an open one needs a key, or the word that none
+    /// is wanted.
+    ///
+    /// # Errors
+    /// [`ConfigError::OpenWithoutKey`].
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
         let open = !self.api.addr.ip().is_loopback();
         if open && self.api.key.is_none() && !self.api.no_key {
             return Err(ConfigError::OpenWithoutKey(self.api.addr));

@@ -1,3 +1,4 @@
 //! Decisions: plain structs with time and randomness handed in. No I/O, no tasks, no clock.
 
 pub mod residency;
+pub mod sizing;

@@ -3,12 +3,14 @@
 //! It composes the other crates into one binary. It knows neither `libp2p` nor `axum` nor
 //! llama.cpp: those live behind `dht`, `web` and `llama-sys`.
 
+pub mod api_client;
 pub mod cli;
 pub mod config;
 pub mod core;
 pub mod data_dir;
 pub mod head;
 pub mod identity;
+pub mod logging;
 pub mod models;
 pub mod residency;
 pub mod store;

@@ -80,10 +80,10 @@ pub struct UpArgs {
     /// Keep off every network: no downloads, no peers.
     #[arg(long)]
     pub offline: bool,
-    /// Context of each sequence, tokens [default: the model's, as far as memory allows].
+    /// Context of each sequence, tokens [default: 8192 or the model's, as far as memory allows].
     #[arg(long, value_name = "N")]
     pub ctx_size: Option<String>,
-    /// Sequences that a model runs at once.
+    /// Sequences that a model runs at once [default: 16].
     #[arg(long, value_name = "N")]
     pub parallel: Option<String>,
     /// Threads of a model's process [default: the physical cores].

@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::api_client::ClientError;
 use crate::config::ConfigError;
 
 /// A process's exit code.
@@ -41,11 +42,26 @@ pub enum CliError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The node did not do it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Standard output is gone.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read the prompt: {0}")]
+    Input(String),
+    /// There is nothing to ask.
+    #[error("the prompt is empty: give one after the model's name, or write it to stdin")]
+    NoPrompt,
+    /// A download failed; the node's words.
+    #[error("{0}")]
+    Pull(String),
+    /// The system gives no runtime.
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
     /// This build leaves the command out.
-    #[error("this build of shoal has no such command; build it with default features")]
+    #[error("this build of shoal runs no models itself; build it with default features")]
     NotBuilt,
 }
 
@@ -53,9 +69,11 @@ impl CliError {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Usage,
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Output(_) | Self::NotBuilt => Exit::Failed,
+            Self::Config(_) | Self::NoPrompt => Exit::Usage,
+            Self::Client(error) if error.is_no_node() => Exit::NoNode,
+            Self::Client(error) if error.is_no_model() => Exit::NoModel,
+            Self::Output(_) if self.is_silent() => Exit::Done,
+            _ => Exit::Failed,
         }
     }
 

@@ -37,6 +37,16 @@ impl Terminal {
         self.text(&format!("{line}\n"))
     }
 
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`CliError::Output`]: nobody takes it.
+    pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value);
+        let text = text.map_err(|error| CliError::Output(error.into()))?;
+        self.line(text)
+    }
+
     /// Says on stderr in one line why a command failed.
     pub(super) fn complain(error: &CliError) {
         if !error.is_silent() {

@@ -110,7 +110,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!(
         "ctx_size",
-        "the model's context, as far as memory allows",
+        "8192 or the model's own, as far as memory allows",
         |c, v| some(
             &mut c.engine.ctx_size,
             value::number(v, MIN_CTX_SIZE, MAX_CTX_SIZE)
@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!(
         "parallel",
-        "the engine's default",
+        "16",
         |c, v| some(&mut c.engine.parallel, value::number(v, 1, MAX_PARALLEL)),
         |c| number(c.engine.parallel)
     ),
