@@ -1,5 +1,10 @@
 //! Log-probabilities out of raw logits. It knows no vocabulary and no sampling parameter.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "log-probabilities are told in single precision"
+)]
+
 use super::select::{self, Candidate};
 
 /// The natural logarithm of the sum of the exponentials; −∞ where no logit is larger than −∞.

@@ -2,6 +2,11 @@
 //! Tarlow, Minka, *A\* Sampling*, 2014): `argmax(logit / temperature + Gumbel noise)` is a draw
 //! from the softmax. It works on numbers only and knows no vocabulary.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a vocabulary has far fewer than 2^31 tokens"
+)]
+
 use std::cmp::Ordering;
 
 use super::rng::Noise;

@@ -5,6 +5,11 @@
 //! A sequence whose answer ended keeps its tokens as a *cached prefix* until its cells or its
 //! sequence are wanted; the longest unused goes first.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "llama.cpp has 256 sequences at most"
+)]
+
 /// A sequence of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotId(pub u32);

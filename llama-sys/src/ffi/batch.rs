@@ -1,5 +1,10 @@
 //! The input of one decode call.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions and sequences are below the context's size, an i32 of llama.cpp's"
+)]
+
 use llama_cpp_sys_2 as sys;
 
 /// Tokens to be computed, each with its place. Its buffers are kept between uses.

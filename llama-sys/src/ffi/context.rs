@@ -1,5 +1,10 @@
 //! A context: the KV cache and the compute buffers for one model.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions and sequences are below the context's size, an i32 of llama.cpp's"
+)]
+
 use std::ptr::NonNull;
 use std::sync::Arc;
 

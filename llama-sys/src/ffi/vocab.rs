@@ -1,5 +1,7 @@
 //! A model's vocabulary: text to tokens and back.
 
+#![expect(clippy::cast_possible_truncation, reason = "a token has few bytes")]
+
 use llama_cpp_sys_2 as sys;
 
 use super::model::Model;

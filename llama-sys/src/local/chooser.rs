@@ -5,6 +5,8 @@
 //! if it refuses that one. Logits are changed in place and put back, so that log-probabilities
 //! are of what the model said.
 
+#![expect(clippy::cast_possible_truncation, reason = "a small constant")]
+
 use std::sync::Arc;
 
 use crate::core::rng::Noise;

@@ -4,6 +4,11 @@
 //! Where the model's file names a way to pool, llama.cpp pools, which takes the whole text in
 //! one batch. Elsewhere the vectors of all tokens are averaged here, batch by batch.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "vectors are told in single precision"
+)]
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;

@@ -1,5 +1,7 @@
 //! The assembler against a plain reference on the whole text.
 
+#![expect(clippy::cast_possible_truncation, reason = "few tokens")]
+
 use proptest::prelude::*;
 
 use super::*;
