@@ -2,6 +2,7 @@
 //! llama.cpp. It knows nothing of the swarm, of HTTP or of the project's other crates.
 
 pub mod core;
+pub mod devices;
 pub mod engine;
 pub mod fake;
 #[cfg(feature = "llama")]
@@ -10,3 +11,4 @@ pub mod gguf;
 pub mod hardware;
 #[cfg(feature = "llama")]
 pub mod local;
+pub mod worker;
