@@ -56,3 +56,13 @@ pub struct Measurement {
     /// Why there are no figures, where there are none.
     pub failure: Option<String>,
 }
+
+/// The devices of this machine. Starts their drivers in this process: for workers.
+pub(crate) fn list_here() -> Vec<Device> {
+    Vec::new()
+}
+
+/// Measures the devices of this machine. For workers.
+pub(crate) fn measure_here() -> Vec<Measurement> {
+    Vec::new()
+}

@@ -1,8 +1,21 @@
-//! The worker process.
+//! The worker process: one loaded model behind a socket, so that whatever llama.cpp does to its
+//! process costs a model and not the node. The socket is its standard input.
+//!
+//! It dies with the node, however the node dies: a thread of its own waits for the socket's other
+//! end to hang up and kills the process, even in the middle of a load or a batch. It does not know
+//! why it was started, nor that it will be started again.
 
 pub mod ipc;
+mod process;
+mod session;
+mod writer;
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::engine::Engine;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +30,55 @@ pub struct LoadOptions {
     pub threads: Option<u32>,
     /// Layers on a graphics card; `None`: as many as there is memory for.
     pub gpu_layers: Option<u32>,
-    /// Memory that the worker may take for itself, the mapped model file not counted.
+    /// Memory that the worker may take for itself, the mapped model file not counted. Enforced
+    /// in builds without graphics cards, whose drivers map far more than they use.
     pub memory_limit_bytes: Option<u64>,
     /// Jobs that may wait.
     pub queue_limit: u32,
+}
+
+/// Begins to load a model. It may load before it returns (it has a thread to itself), or return
+/// an engine that is still `Loading`; the worker follows the engine's state either way. `Err`: a
+/// sentence for people.
+pub type EngineFactory = dyn FnOnce(LoadOptions) -> Result<Arc<dyn Engine>, String> + Send;
+
+/// Serves the process at the other end of standard input with the engine that `factory` makes,
+/// until it hangs up. Everything else of the process should have been left alone.
+pub fn serve(factory: Box<EngineFactory>) -> ExitCode {
+    let socket = match process::take_socket() {
+        Ok(socket) => socket,
+        Err(error) => {
+            report(&format!(
+                "this command is started by the node only: {error}"
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    process::harden();
+    process::die_with(&socket);
+    run_session(socket, factory)
+}
+
+fn run_session(socket: UnixStream, factory: Box<EngineFactory>) -> ExitCode {
+    // Inference has threads of its own: one thread is enough for moving tokens.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(session::run(socket, factory)),
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("the worker ends: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The node reads the worker's standard error and keeps the last lines as the cause of a death.
+#[expect(clippy::print_stderr, reason = "standard error is the worker's log")]
+fn report(line: &str) {
+    eprintln!("{line}");
 }

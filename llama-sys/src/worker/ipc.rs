@@ -15,6 +15,7 @@ use crate::engine::{Event, Job, JobError, Load, ModelInfo, Prompt};
 use crate::worker::LoadOptions;
 
 mod convert;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;
