@@ -323,8 +323,8 @@ impl Shared {
     fn enqueue(&self) -> Result<u32, JobError> {
         let mut place = Err(JobError::Overloaded { waiting: 0 });
         self.load.send_modify(|load| {
-            let slot_free = load.running + load.waiting < self.config.info.parallel;
-            if slot_free || load.waiting < self.config.queue_limit {
+            let places = self.config.info.parallel + self.config.queue_limit;
+            if load.running + load.waiting < places {
                 place = Ok(load.waiting);
                 load.waiting += 1;
             } else {

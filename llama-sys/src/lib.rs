@@ -11,4 +11,5 @@ pub mod gguf;
 pub mod hardware;
 #[cfg(feature = "llama")]
 pub mod local;
+pub mod supervisor;
 pub mod worker;

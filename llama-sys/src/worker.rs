@@ -40,7 +40,12 @@ pub struct LoadOptions {
 /// Begins to load a model. It may load before it returns (it has a thread to itself), or return
 /// an engine that is still `Loading`; the worker follows the engine's state either way. `Err`: a
 /// sentence for people.
-pub type EngineFactory = dyn FnOnce(LoadOptions) -> Result<Arc<dyn Engine>, String> + Send;
+pub type EngineFactory =
+    dyn FnOnce(LoadOptions, Progress) -> Result<Arc<dyn Engine>, String> + Send;
+
+/// To be told how far a load is, 0..=1; as often as there is progress, for silence is taken for
+/// a load that hangs.
+pub type Progress = Box<dyn FnMut(f32) + Send>;
 
 /// Serves the process at the other end of standard input with the engine that `factory` makes,
 /// until it hangs up. Everything else of the process should have been left alone.

@@ -73,6 +73,9 @@ impl Suspects {
 
     /// The next request to start now. It counts as running from here on.
     pub fn start_next(&mut self) -> Option<u64> {
+        if self.waiting.is_empty() {
+            return None;
+        }
         let on_probation = |id: &u64| self.requests.get(id).is_some_and(Suspect::on_probation);
         let uncleared = |suspect: &&Suspect| suspect.running && !suspect.cleared;
         let mut unproven = self.requests.values().filter(uncleared).peekable();

@@ -16,7 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::ipc::stream::MessageReader;
 use super::ipc::{Ask, CREDIT_WINDOW, Message, Reply, RequestId, Task, VERSION};
 use super::writer::{self, OUT_CHANNEL};
-use super::{EngineFactory, LoadOptions, process};
+use super::{EngineFactory, LoadOptions, Progress, process};
 use crate::devices;
 use crate::engine::{Engine, EngineState, Event, Job, JobError, Load};
 
@@ -25,6 +25,9 @@ const STATS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Reports after the last request has ended: the engine settles its own count a little later.
 const TRAILING_STATS: u32 = 3;
+
+/// Least progress of a load that is told.
+const PROGRESS_STEP: f32 = 0.005;
 
 type Reader = MessageReader<OwnedReadHalf>;
 
@@ -88,7 +91,8 @@ async fn load(
         process::limit_memory(bytes).map_err(failed)?;
     }
     send(out, Message::Loading(0.0)).await;
-    let made = tokio::task::spawn_blocking(move || factory(options)).await;
+    let progress = progress_to(out.clone());
+    let made = tokio::task::spawn_blocking(move || factory(options, progress)).await;
     let engine = made.map_err(|error| error.to_string())??;
     let mut state = engine.state();
     loop {
@@ -107,6 +111,17 @@ async fn load(
         let changed = state.changed().await;
         changed.map_err(|_| "the engine ended while it loaded".to_owned())?;
     }
+}
+
+/// Sends on what progress is worth a message. A message that finds no room is not missed.
+fn progress_to(out: mpsc::Sender<Message>) -> Progress {
+    let mut told = 0.0;
+    Box::new(move |progress| {
+        if progress - told >= PROGRESS_STEP {
+            told = progress;
+            let _ = out.try_send(Message::Loading(progress));
+        }
+    })
 }
 
 /// A loaded model and the requests that it works on.
