@@ -4,7 +4,26 @@
 //! neither a model nor a peer.
 
 pub mod backend;
+pub mod config;
 pub mod manage;
+pub mod observe;
+pub mod server;
 
-pub use backend::{Backend, GenerateStream, ModelCard};
+mod admission;
+mod answers;
+mod body;
+mod caller;
+mod error;
+mod fields;
+mod guard;
+mod health;
+mod models;
+mod router;
+mod sse;
+mod state;
+mod usage;
+
+pub use backend::{Backend, GenerateStream, ModelCard, Readiness};
+pub use config::{ApiKey, BindError, WebConfig};
 pub use manage::Management;
+pub use server::{Drained, Server};

@@ -1,0 +1,81 @@
+//! What every handler shares. It owns nothing that changes but counters and permits.
+
+use std::sync::Arc;
+
+use protocol::generate::{ErrorCode, Failure, GenerateRequest};
+use tokio::sync::Semaphore;
+
+use crate::{
+    admission::Admission, answers::Answers, backend::Backend, config::WebConfig, error::ApiError,
+    manage::Management, observe::HttpMetrics,
+};
+
+/// Most model names that a 404 lists.
+const MAX_LISTED_MODELS: usize = 20;
+
+/// Unit of the semaphore over body memory, bytes: a permit is one page.
+pub(crate) const BODY_PERMIT_BYTES: usize = 4096;
+
+/// The application: the node behind, the policy, the figures.
+pub(crate) struct App {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) management: Arc<dyn Management>,
+    pub(crate) config: WebConfig,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) admission: Arc<Admission>,
+    /// Memory for large bodies, in units of [`BODY_PERMIT_BYTES`].
+    pub(crate) body_memory: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(
+        config: WebConfig,
+        backend: Arc<dyn Backend>,
+        management: Arc<dyn Management>,
+    ) -> Arc<Self> {
+        let pages = config.max_body_memory_bytes.max(config.max_body_bytes) / BODY_PERMIT_BYTES;
+        Arc::new(Self {
+            backend,
+            management,
+            metrics: HttpMetrics::default(),
+            admission: Arc::new(Admission::new(config.max_running, config.max_waiting)),
+            body_memory: Semaphore::new((pages + 1).min(Semaphore::MAX_PERMITS)),
+            config,
+        })
+    }
+
+    /// Begins one answer for each of `requests`: choice `i` is answered by the `i`th.
+    pub(crate) fn answer(&self, requests: Vec<GenerateRequest>) -> Answers {
+        let backend = Arc::clone(&self.backend);
+        Answers::open(
+            backend,
+            Arc::clone(&self.admission),
+            &self.metrics,
+            requests,
+        )
+    }
+
+    /// A failure as the client sees it. An unknown model's lists what there is.
+    pub(crate) async fn refusal(&self, failure: Failure) -> ApiError {
+        if failure.code() != ErrorCode::ModelNotFound {
+            return failure.into();
+        }
+        self.unknown_model(failure).await
+    }
+
+    async fn unknown_model(&self, mut failure: Failure) -> ApiError {
+        let models = self.backend.models().await;
+        let names: Vec<&str> = models.iter().map(|m| m.id.as_str()).collect();
+        let listed = &names[..names.len().min(MAX_LISTED_MODELS)];
+        let list = match (listed.is_empty(), names.len() > listed.len()) {
+            (true, _) => "No model can be served now.".to_owned(),
+            (false, false) => format!("Models here: {}.", listed.join(", ")),
+            (false, true) => format!("Models here: {}, …", listed.join(", ")),
+        };
+        failure.message = format!("{} {list}", failure.message.trim_end());
+        if failure.param.is_empty() {
+            "model".clone_into(&mut failure.param);
+        }
+        failure.into()
+    }
+}
