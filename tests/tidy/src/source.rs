@@ -81,10 +81,11 @@ impl<'a> Source<'a> {
     }
 }
 
-/// `tests.rs`, and whatever lies under a folder `tests` (the package of that name too).
+/// `tests.rs`, and whatever lies under a folder `tests` (the package of that name too) or
+/// `examples`: programs to measure and to try with, no part of the product.
 pub(crate) fn is_test_file(path: &str) -> bool {
     let mut parts = path.split('/').rev();
-    parts.next() == Some("tests.rs") || parts.any(|folder| folder == "tests")
+    parts.next() == Some("tests.rs") || parts.any(|folder| matches!(folder, "tests" | "examples"))
 }
 
 /// Line ranges of items under `#[cfg(test)]`.
@@ -250,6 +251,7 @@ mod tests {
     #[test]
     fn files_of_tests_are_known() {
         assert!(is_test_file("tests/src/x.rs") && is_test_file("web/tests/x.rs"));
+        assert!(is_test_file("web/examples/x.rs") && !is_test_file("web/src/examples.rs"));
         assert!(is_test_file("web/src/x/tests.rs") && !is_test_file("web/src/tests_x.rs"));
     }
 
