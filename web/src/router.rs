@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn_with_state, routing::get};
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{guard, health, models, state::App};
+use crate::{guard, health, management, metrics, models, openapi, responses, state::App};
 
 /// Every route behind every guard.
 ///
@@ -34,4 +38,8 @@ fn routes() -> Router<Arc<App>> {
         .route("/readyz", get(health::ready))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::show))
+        .route("/v1/responses", post(responses::create))
+        .route("/metrics", get(metrics::expose))
+        .route("/openapi.json", get(openapi::show))
+        .merge(management::routes())
 }

@@ -1,0 +1,142 @@
+//! The management routes (`/api/…`). They turn calls into JSON and back; what a call does is
+//! the node's business, behind [`Management`](crate::Management).
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{FromRequest, Path, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    body,
+    error::ApiError,
+    manage::{
+        DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PullEvent, PullRequest,
+        StoredModel,
+    },
+    sse::{self, Events, Flow, Transcript},
+    state::App,
+};
+
+/// The routes.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/status", get(status))
+        .route("/api/models", get(stored))
+        .route("/api/models/{*name}", delete(remove))
+        .route("/api/pull", post(pull))
+        .route("/api/loaded", get(loaded))
+        .route("/api/load", post(load))
+        .route("/api/unload", post(unload))
+        .route("/api/bench", post(bench))
+        .route("/api/config", get(config))
+}
+
+impl From<ManageError> for ApiError {
+    fn from(error: ManageError) -> Self {
+        let (status, code) = match &error {
+            ManageError::NotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
+            ManageError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            ManageError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            ManageError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        };
+        Self::new(status, error.to_string()).with_code(code)
+    }
+}
+
+/// A body of ours: unlike OpenAI's, its unknown fields are errors.
+struct Own<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Own<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let body = body::read_json(app, request).await?;
+        let value = serde_json::from_slice(&body.bytes);
+        value.map(Self).map_err(|error| {
+            ApiError::invalid(format!("The body is not what it must be: {error}."))
+        })
+    }
+}
+
+async fn status(State(app): State<Arc<App>>) -> Json<NodeStatus> {
+    Json(app.management.status().await)
+}
+
+async fn stored(State(app): State<Arc<App>>) -> Json<Vec<StoredModel>> {
+    Json(app.management.stored().await)
+}
+
+async fn remove(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let freed_bytes = app.management.remove(&name).await?;
+    Ok(Json(json!({ "freed_bytes": freed_bytes })).into_response())
+}
+
+async fn pull(
+    State(app): State<Arc<App>>,
+    Own(request): Own<PullRequest>,
+) -> Result<Response, ApiError> {
+    let events = app.management.pull(request).await?;
+    let keep_alive = app.config.keep_alive;
+    Ok(sse::respond(
+        ReceiverStream::new(events),
+        PullTranscript,
+        keep_alive,
+    ))
+}
+
+/// Writes a pull's events, up to the last.
+struct PullTranscript;
+
+impl Transcript for PullTranscript {
+    type Item = PullEvent;
+
+    fn write(&mut self, event: Option<PullEvent>, out: &mut Events) -> Flow {
+        let event = event.unwrap_or_else(|| PullEvent::Failed {
+            message: "The node stopped in the middle; pull again to go on.".to_owned(),
+        });
+        out.data(&event);
+        match event {
+            PullEvent::Done { .. } | PullEvent::Failed { .. } => Flow::End,
+            _ => Flow::Continue,
+        }
+    }
+}
+
+async fn loaded(State(app): State<Arc<App>>) -> Json<Vec<LoadedModel>> {
+    Json(app.management.loaded().await)
+}
+
+async fn load(
+    State(app): State<Arc<App>>,
+    Own(model): Own<ModelName>,
+) -> Result<Json<LoadedModel>, ApiError> {
+    Ok(Json(app.management.load(&model.name).await?))
+}
+
+async fn unload(
+    State(app): State<Arc<App>>,
+    Own(model): Own<ModelName>,
+) -> Result<Response, ApiError> {
+    app.management.unload(&model.name).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+async fn bench(State(app): State<Arc<App>>) -> Result<Json<Vec<DeviceStatus>>, ApiError> {
+    Ok(Json(app.management.bench().await?))
+}
+
+async fn config(State(app): State<Arc<App>>) -> Response {
+    let text = app.management.config().await;
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}

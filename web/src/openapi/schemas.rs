@@ -1,0 +1,184 @@
+//! The schemas of the document: the fields that are read and given. Requests may carry others,
+//! which are ignored. It knows no route.
+
+use serde_json::{Value, json};
+
+/// Every schema by name.
+pub(super) fn all() -> Value {
+    json!({
+        "Object": { "type": "object" },
+        "Objects": { "type": "array", "items": { "type": "object" } },
+        "Named": object(&["name"], &json!({ "name": { "type": "string" } })),
+        "Health": object(&["status"], &json!({ "status": { "type": "string" } })),
+        "Error": error(),
+        "Model": model(),
+        "ModelList": list("Model"),
+        "ChatRequest": chat_request(),
+        "ChatCompletion": answer("chat.completion"),
+        "CompletionRequest": completion_request(),
+        "Completion": answer("text_completion"),
+        "EmbeddingRequest": embedding_request(),
+        "EmbeddingList": list("Object"),
+        "ResponseRequest": response_request(),
+        "Response": object(&["id", "object", "status", "output"], &json!({
+            "id": { "type": "string" },
+            "object": { "const": "response" },
+            "created_at": { "type": "integer" },
+            "status": { "enum": ["in_progress", "completed", "incomplete", "failed"] },
+            "output": { "type": "array", "items": { "type": "object" } },
+            "usage": { "type": ["object", "null"] },
+        })),
+    })
+}
+
+fn object(required: &[&str], properties: &Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn list(of: &str) -> Value {
+    object(
+        &["object", "data"],
+        &json!({
+            "object": { "const": "list" },
+            "data": { "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } },
+        }),
+    )
+}
+
+fn error() -> Value {
+    let nullable = json!({ "type": ["string", "null"] });
+    let inner = object(
+        &["message", "type", "param", "code"],
+        &json!({
+            "message": { "type": "string" }, "type": { "type": "string" },
+            "param": nullable, "code": nullable,
+        }),
+    );
+    object(&["error"], &json!({ "error": inner }))
+}
+
+fn model() -> Value {
+    object(
+        &["id", "object", "created", "owned_by"],
+        &json!({
+            "id": { "type": "string" },
+            "object": { "const": "model" },
+            "created": { "type": "integer" },
+            "owned_by": { "type": "string" },
+        }),
+    )
+}
+
+/// Fields that chat and plain completions share.
+fn sampling() -> Value {
+    let penalty = json!({ "type": ["number", "null"], "minimum": -2, "maximum": 2 });
+    json!({
+        "model": { "type": "string" },
+        "stream": { "type": ["boolean", "null"] },
+        "stream_options": { "type": ["object", "null"] },
+        "temperature": { "type": ["number", "null"], "minimum": 0, "maximum": 2 },
+        "top_p": { "type": ["number", "null"], "minimum": 0, "maximum": 1 },
+        "top_k": { "type": ["integer", "null"], "minimum": 0 },
+        "min_p": { "type": ["number", "null"], "minimum": 0, "maximum": 1 },
+        "repeat_penalty": { "type": ["number", "null"] },
+        "presence_penalty": penalty,
+        "frequency_penalty": penalty,
+        "logit_bias": { "type": ["object", "null"], "additionalProperties": { "type": "number" } },
+        "max_tokens": { "type": ["integer", "null"], "minimum": 0 },
+        "n": { "type": ["integer", "null"], "minimum": 1, "maximum": 128 },
+        "seed": { "type": ["integer", "null"] },
+        "stop": { "type": ["string", "array", "null"], "items": { "type": "string" } },
+        "user": { "type": ["string", "null"] },
+    })
+}
+
+fn with_sampling(required: &[&str], own: Value) -> Value {
+    let mut properties = sampling();
+    if let (Some(all), Value::Object(own)) = (properties.as_object_mut(), own) {
+        all.extend(own);
+    }
+    object(required, &properties)
+}
+
+fn chat_request() -> Value {
+    let message = object(
+        &["role"],
+        &json!({
+            "role": { "enum": ["system", "developer", "user", "assistant", "tool"] },
+            "content": { "type": ["string", "array", "null"] },
+            "tool_calls": { "type": ["array", "null"] },
+            "tool_call_id": { "type": ["string", "null"] },
+        }),
+    );
+    with_sampling(
+        &["model", "messages"],
+        json!({
+            "messages": { "type": "array", "minItems": 1, "items": message },
+            "max_completion_tokens": { "type": ["integer", "null"], "minimum": 0 },
+            "tools": { "type": ["array", "null"], "items": { "type": "object" } },
+            "tool_choice": { "type": ["string", "object", "null"] },
+            "parallel_tool_calls": { "type": ["boolean", "null"] },
+            "response_format": { "type": ["object", "null"] },
+            "logprobs": { "type": ["boolean", "null"] },
+            "top_logprobs": { "type": ["integer", "null"], "minimum": 0, "maximum": 20 },
+        }),
+    )
+}
+
+fn completion_request() -> Value {
+    with_sampling(
+        &["model", "prompt"],
+        json!({
+            "prompt": { "type": ["string", "array"] },
+            "suffix": { "type": ["string", "null"] },
+            "echo": { "type": ["boolean", "null"] },
+            "logprobs": { "type": ["integer", "null"], "minimum": 0 },
+        }),
+    )
+}
+
+fn embedding_request() -> Value {
+    object(
+        &["model", "input"],
+        &json!({
+            "model": { "type": "string" },
+            "input": { "type": ["string", "array"] },
+            "encoding_format": { "enum": ["float", "base64", null] },
+            "dimensions": { "type": ["integer", "null"], "minimum": 1 },
+        }),
+    )
+}
+
+fn response_request() -> Value {
+    object(
+        &["model", "input"],
+        &json!({
+            "model": { "type": "string" },
+            "input": { "type": ["string", "array"] },
+            "instructions": { "type": ["string", "null"] },
+            "max_output_tokens": { "type": ["integer", "null"], "minimum": 1 },
+            "temperature": { "type": ["number", "null"], "minimum": 0, "maximum": 2 },
+            "top_p": { "type": ["number", "null"], "minimum": 0, "maximum": 1 },
+            "stream": { "type": ["boolean", "null"] },
+            "tools": { "type": ["array", "null"], "items": { "type": "object" } },
+            "tool_choice": { "type": ["string", "object", "null"] },
+            "parallel_tool_calls": { "type": ["boolean", "null"] },
+            "text": { "type": ["object", "null"] },
+            "top_logprobs": { "type": ["integer", "null"], "minimum": 0, "maximum": 20 },
+        }),
+    )
+}
+
+fn answer(kind: &str) -> Value {
+    object(
+        &["id", "object", "created", "model", "choices"],
+        &json!({
+            "id": { "type": "string" },
+            "object": { "const": kind },
+            "created": { "type": "integer" },
+            "model": { "type": "string" },
+            "choices": { "type": "array", "items": { "type": "object" } },
+            "usage": { "type": ["object", "null"] },
+        }),
+    )
+}
