@@ -24,12 +24,12 @@ pub(crate) fn check(source: &Source<'_>) -> Vec<Violation> {
 }
 
 fn check_file(source: &Source<'_>) -> Option<Violation> {
-    let (lines, limit) = if source.is_test_file() {
-        (source.text.lines().count(), MAX_TEST_FILE_LINES)
+    let (lines, limit, of) = if source.is_test_file() {
+        (source.text.lines().count(), MAX_TEST_FILE_LINES, "tests")
     } else {
-        (source.code_lines(), MAX_FILE_LINES)
+        (source.code_lines(), MAX_FILE_LINES, "code")
     };
-    let message = format!("has {lines} lines without its tests, the limit is {limit}");
+    let message = format!("has {lines} lines of {of}, the limit is {limit}");
     (lines > limit).then(|| Violation::new(source.path, 0, message))
 }
 
