@@ -8,6 +8,7 @@ pub mod digest;
 pub mod listing;
 pub mod name;
 pub mod path;
+pub mod plan;
 pub mod record;
 pub mod room;
 pub mod table;

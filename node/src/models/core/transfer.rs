@@ -54,6 +54,21 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// The wait after so many failures in a row; `None`: no more tries. A server's own wish
+    /// (`Retry-After`) goes before, up to [`MAX_RETRY_AFTER`]; `jitter` in 0..=1 spreads clients.
+    #[must_use]
+    pub fn wait(&self, failures: u32, wish: Option<Duration>, jitter: f64) -> Option<Duration> {
+        if failures >= self.tries {
+            return None;
+        }
+        let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
+        let full = self.backoff.saturating_mul(doubled).min(self.backoff_max);
+        let own = full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        Some(wish.map_or(own, |wish| wish.min(MAX_RETRY_AFTER)))
+    }
+}
+
 /// What matters of an answer's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
@@ -167,6 +182,28 @@ pub enum Trouble {
     NotGguf,
 }
 
+impl Trouble {
+    /// What an unwanted status means.
+    #[must_use]
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            408 | 429 | 500 | 502..=504 => Self::Busy(status),
+            401 | 403 => Self::Denied(status),
+            404 | 410 => Self::Missing(status),
+            status => Self::Status(status),
+        }
+    }
+
+    /// Whether asking again later may help.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection(_) | Self::Cut | Self::Stalled(_) | Self::Busy(_)
+        )
+    }
+}
+
 /// One file's transfer.
 #[derive(Debug, Clone)]
 pub struct Transfer {
@@ -198,6 +235,12 @@ impl Transfer {
         self.have
     }
 
+    /// The entity tag that the bytes belong to, for files without a digest.
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.expect.etag.as_deref()
+    }
+
     /// What to do when no answer is pending.
     #[must_use]
     pub fn next(&self) -> Step {
@@ -227,12 +270,13 @@ impl Transfer {
                 self.have = 0;
                 self.on_trouble(Trouble::Status(416), None, jitter)
             }
-            408 | 429 | 500 | 502..=504 => {
-                self.on_trouble(Trouble::Busy(head.status), head.retry_after, jitter)
+            status => {
+                let trouble = Trouble::of_status(status);
+                if trouble.may_pass() {
+                    return self.on_trouble(trouble, head.retry_after, jitter);
+                }
+                Step::GiveUp(trouble)
             }
-            401 | 403 => Step::GiveUp(Trouble::Denied(head.status)),
-            404 | 410 => Step::GiveUp(Trouble::Missing(head.status)),
-            status => Step::GiveUp(Trouble::Status(status)),
         }
     }
 
@@ -294,17 +338,10 @@ impl Transfer {
         }
         self.since_failure = 0;
         self.failures += 1;
-        if self.failures >= self.patience.tries {
-            return Step::GiveUp(trouble);
+        match self.patience.wait(self.failures, wait, jitter) {
+            Some(wait) => Step::Wait(wait),
+            None => Step::GiveUp(trouble),
         }
-        Step::Wait(wait.map_or_else(|| self.backoff(jitter), |wait| wait.min(MAX_RETRY_AFTER)))
-    }
-
-    fn backoff(&self, jitter: f64) -> Duration {
-        let doubled = 2u32.saturating_pow(self.failures - 1);
-        let full = self.patience.backoff.saturating_mul(doubled);
-        full.min(self.patience.backoff_max)
-            .mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 
     /// The bytes that are there are wrong.
