@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use llama_sys::engine::{Engine, Event, Grammar, Job, JobError, Prompt};
+use llama_sys::engine::{Engine, Grammar, Job, Prompt, Resume};
 use llama_sys::gguf::{ModelFacts, SamplingDefaults};
 use protocol::generate::generate_request::Prompt as Asked;
 use protocol::generate::{
@@ -24,7 +24,6 @@ use self::core::failure;
 use self::core::prompt::{self, Constraint, Dialect, PromptError};
 use self::core::sampling;
 use self::core::session::{Opening, Session};
-use self::stream::Stream;
 
 /// Events that wait for a slow reader before the engine is held back.
 const EVENT_CHANNEL: usize = 64;
@@ -89,51 +88,60 @@ impl Default for Surroundings {
     }
 }
 
-/// The head of one loaded model. Clones are handles of the same head.
+/// What a head prepares once for a model: its facts, its templates compiled and probed.
+#[derive(Debug)]
+pub struct Profile {
+    facts: HeadFacts,
+    /// A template that cannot be compiled is told to whoever wants to chat.
+    dialect: Result<Dialect, PromptError>,
+}
+
+impl Profile {
+    /// Compiles and probes the model's templates: some milliseconds of work.
+    pub fn new(facts: HeadFacts) -> Self {
+        let dialect = Dialect::new(
+            facts.template.as_deref(),
+            facts.tool_template.as_deref(),
+            (&facts.bos, &facts.eos),
+        );
+        Self { facts, dialect }
+    }
+}
+
+/// The head of one loaded model.
 #[derive(Clone)]
 pub struct Head {
-    facts: Arc<HeadFacts>,
-    /// Compiled once; a template that cannot be is told to whoever wants to chat.
-    dialect: Arc<Result<Dialect, PromptError>>,
+    profile: Arc<Profile>,
     engine: Arc<dyn Engine>,
     surroundings: Surroundings,
 }
 
 impl Head {
     /// A head over a model's engine.
-    pub fn new(facts: HeadFacts, engine: Arc<dyn Engine>, surroundings: Surroundings) -> Self {
-        let dialect = Dialect::new(
-            facts.template.as_deref(),
-            facts.tool_template.as_deref(),
-            (&facts.bos, &facts.eos),
-        );
+    pub fn new(profile: Arc<Profile>, engine: Arc<dyn Engine>, surroundings: Surroundings) -> Self {
         Self {
-            facts: Arc::new(facts),
-            dialect: Arc::new(dialect),
+            profile,
             engine,
             surroundings,
         }
     }
 
-    /// The model's engine.
-    pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
-    }
-
-    /// Begins an answer; dropping the receiver cancels it. An answer whose engine's process dies
-    /// goes on when the process is back, without a token lost or doubled.
+    /// Begins an answer; dropping the receiver cancels it. `guard` is kept until the answer is
+    /// over (whatever keeps the engine loaded).
     ///
     /// # Errors
     /// A [`Failure`] when the request is wrong or the engine refuses it.
     pub async fn generate(
         &self,
         request: GenerateRequest,
+        guard: impl Send + 'static,
     ) -> Result<mpsc::Receiver<GenerateEvent>, Failure> {
-        let (mut job, mut session) = self.prepare(request).await?;
-        job.resume = session.resume();
-        let events = self.begin(&job, &mut session).await?;
+        let (job, session) = self.prepare(request).await?;
+        let field = session.prompt_field();
+        let events = self.engine.generate(job).await;
+        let events = events.map_err(|e| failure::of_job(e, field))?;
         let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
-        tokio::spawn(Stream::new(self.engine.clone(), job, session, sender).run(events));
+        tokio::spawn(stream::run(events, session, sender, guard));
         Ok(receiver)
     }
 
@@ -175,7 +183,7 @@ impl Head {
                 .map(|values| Embedding { values })
                 .collect(),
             prompt_tokens,
-            model: self.facts.model.clone(),
+            model: self.profile.facts.model.clone(),
         })
     }
 
@@ -188,18 +196,19 @@ impl Head {
         let seed = request.sampling.as_ref().and_then(|s| s.seed);
         let seed = seed.unwrap_or_else(self.surroundings.seed);
         let prepared = self.prepare_prompt(asked, &mut request).await?;
+        let resume = request.resume.take();
         let opening = Opening {
-            model: self.facts.model.clone(),
+            model: self.profile.facts.model.clone(),
             seed,
             prompt_text: prepared.echo,
             prompt_field: prepared.field,
             parser: prepared.parser,
-            resume: request.resume.take(),
+            sent_bytes: resume.as_ref().map_or(0, |r| clamp(r.sent_text_bytes)),
         };
         let job = Job {
             request_id: request.request_id,
             prompt: prepared.prompt,
-            sampling: sampling::resolve(request.sampling.as_ref(), &self.facts.sampling),
+            sampling: sampling::resolve(request.sampling.as_ref(), &self.profile.facts.sampling),
             seed,
             max_tokens: request.max_tokens,
             stop: request.stop.into_iter().filter(|s| !s.is_empty()).collect(),
@@ -209,7 +218,11 @@ impl Head {
                 .map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
             prompt_logprobs: request.prompt_logprobs,
             show_special: prepared.show_special,
-            resume: None,
+            // All its text is read again, for calls and reasoning are only told from the start.
+            resume: resume.map(|r| Resume {
+                tokens: r.tokens,
+                sent_text_bytes: 0,
+            }),
         };
         Ok((job, Session::new(opening)))
     }
@@ -256,10 +269,10 @@ impl Head {
         chat: protocol::generate::ChatPrompt,
         request: &mut GenerateRequest,
     ) -> Result<Prepared, Failure> {
-        let dialect = self.dialect.clone();
+        let profile = self.profile.clone();
         let format = request.format.take();
         let now = (self.surroundings.now)();
-        let render = move || match dialect.as_ref() {
+        let render = move || match &profile.dialect {
             Ok(dialect) => dialect.plan(&chat, format.as_ref(), now),
             Err(error) => Err(error.clone()),
         };
@@ -277,25 +290,6 @@ impl Head {
             echo: String::new(),
             field: "messages",
         })
-    }
-
-    /// Gives the job to the engine, waiting once if its process is just coming back.
-    async fn begin(
-        &self,
-        job: &Job,
-        session: &mut Session,
-    ) -> Result<mpsc::Receiver<Event>, Failure> {
-        let mut refusal = match self.engine.generate(job.clone()).await {
-            Ok(events) => return Ok(events),
-            Err(refusal) => refusal,
-        };
-        if refusal == JobError::WorkerLost {
-            match stream::revive(&*self.engine, job).await {
-                Ok(events) => return Ok(events),
-                Err(error) => refusal = error,
-            }
-        }
-        Err(failure::of_job(refusal, session.prompt_field()))
     }
 }
 
@@ -316,6 +310,10 @@ fn grammar(constraint: Constraint) -> Grammar {
         Constraint::Schema(schema) => Grammar::JsonSchema(schema.to_string()),
         Constraint::Grammar(text) => Grammar::Gbnf(text),
     }
+}
+
+fn clamp(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn invalid(param: &str, text: &str) -> Failure {

@@ -13,4 +13,5 @@ pub mod identity;
 pub mod logging;
 pub mod models;
 pub mod residency;
+pub mod router;
 pub mod store;

@@ -33,6 +33,8 @@ const MAX_HELD_SPACE: usize = 64;
 pub struct Rules {
     /// The model's format.
     pub format: ToolFormat,
+    /// The model was told to write calls as Hermes does, whatever its own format is.
+    pub taught: bool,
     /// Tags around reasoning.
     pub thinking: Thinking,
     /// The tools; `None`: calls are not looked for.
@@ -87,7 +89,7 @@ impl AnswerParser {
     pub fn new(rules: Rules) -> Self {
         let harmony = rules.format == ToolFormat::Harmony;
         let mut openers = match (&rules.tools, harmony) {
-            (Some(_), false) => rules.format.openers(),
+            (Some(_), false) => rules.format.openers(rules.taught),
             _ => Vec::new(),
         };
         if rules.format == ToolFormat::CommandR {

@@ -19,8 +19,10 @@ pub struct Caps {
     pub developer: bool,
     /// Tools given to the template show.
     pub tools: bool,
-    /// Calls in earlier assistant messages show, and tool results too.
+    /// Calls in earlier assistant messages show.
     pub tool_calls: bool,
+    /// Results in the tool role show.
+    pub tool_results: bool,
     /// Calls' arguments are an object; else JSON text.
     pub object_arguments: bool,
     /// Call ids must have nine letters and digits.
@@ -68,7 +70,8 @@ impl Caps {
             system: system.is_ok_and(|text| text.contains(SYSTEM)),
             developer: source.contains("developer"),
             tools: probe.tools(),
-            tool_calls: calls.is_ok_and(|text| text.contains(VALUE) && text.contains(RESULT)),
+            tool_calls: calls.as_ref().is_ok_and(|text| text.contains(VALUE)),
+            tool_results: calls.is_ok_and(|text| text.contains(RESULT)),
             object_arguments,
             short_ids: source.contains("length != 9"),
         }

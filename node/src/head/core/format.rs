@@ -122,9 +122,12 @@ impl ToolFormat {
         }
     }
 
-    /// The markers to look for in an answer.
-    pub(crate) fn openers(self) -> Vec<Opener> {
+    /// The markers to look for in an answer, those of Hermes too where they were taught.
+    pub(crate) fn openers(self, taught: bool) -> Vec<Opener> {
         let mut openers = self.own_openers().to_vec();
+        if taught && self != Self::Hermes {
+            openers.extend_from_slice(Self::Hermes.own_openers());
+        }
         openers.extend_from_slice(BARE);
         openers
     }

@@ -173,6 +173,9 @@ pub fn fit(mut messages: Vec<Message>, caps: &Caps) -> Vec<Message> {
         } else if !caps.object_arguments {
             arguments_to_text(message);
         }
+        if !caps.tool_results {
+            result_to_text(message);
+        }
         if caps.short_ids {
             shorten_ids(message);
         }
@@ -186,7 +189,7 @@ pub fn fit(mut messages: Vec<Message>, caps: &Caps) -> Vec<Message> {
     messages
 }
 
-/// Calls and their results in words, for templates that know neither: as Hermes writes them.
+/// Calls in words, for templates that know none: as Hermes writes them.
 fn calls_to_text(message: &mut Message) {
     if let Some(Value::Array(calls)) = message.remove("tool_calls") {
         let mut text = content(message).to_owned();
@@ -198,6 +201,9 @@ fn calls_to_text(message: &mut Message) {
         }
         message["content"] = text.into();
     }
+}
+
+fn result_to_text(message: &mut Message) {
     if message["role"] == "tool" {
         let result = format!("<tool_response>\n{}\n</tool_response>", content(message));
         message["role"] = "user".into();

@@ -106,11 +106,10 @@ impl Known {
     fn of(source: &str) -> Result<Self, PromptError> {
         let template = ChatTemplate::compile(source).map_err(PromptError::Template)?;
         let caps = Caps::probe(&template);
-        let format = match (caps.tools, ToolFormat::detect(source)) {
-            (true, format) => format,
-            // The template names no tools of its own accord, but the model has its marks.
-            (false, format @ (ToolFormat::Harmony | ToolFormat::CommandR)) => format,
-            (false, _) => ToolFormat::Hermes,
+        // A template without tools may have marks for calls all the same, which the model knows.
+        let format = match ToolFormat::detect(source) {
+            ToolFormat::Plain if !caps.tools => ToolFormat::Hermes,
+            format => format,
         };
         Ok(Self {
             template,
@@ -285,6 +284,7 @@ impl Known {
     fn plan(&self, mut text: String, request: &Request, constraint: Constraint) -> ChatPlan {
         let mut rules = Rules {
             format: self.format,
+            taught: !self.caps.tools,
             thinking: self.thinking,
             tools: (!request.tools.is_empty()).then(|| request.tools.offered()),
             max_calls: if request.parallel { u32::MAX } else { 1 },

@@ -1,21 +1,15 @@
-//! One answer on its way from the engine to whoever asked: events translated, text read, the
-//! stand kept from which it can go on should the engine's process die.
+//! One answer on its way from the engine to whoever asked: events translated, text read, and of
+//! an answer begun elsewhere only given what its client lacks.
 //!
-//! It owns the order of the answer's events and what of a resumed answer was sent already. It
-//! knows no channels and no engine.
-//!
-//! States: waiting (`Queued`) → started → (lost → started)* → over.
+//! It owns call ids and the order in which pieces share a delta. It knows no channels and no
+//! engine.
 
-use llama_sys::engine::{self, Event, FinishReason, JobError};
+use llama_sys::engine::{self, Event, FinishReason};
+use protocol::generate as wire;
 use protocol::generate::generate_event::Event as Out;
-use protocol::generate::{self as wire, Failure};
 
 use super::answer::{AnswerParser, Piece};
 use super::failure;
-
-/// Times that one answer is taken up again after its engine's process died: a request that kills
-/// the process each time must end.
-const MAX_REVIVALS: u32 = 2;
 
 /// What an answer is, apart from its stream.
 #[derive(Debug)]
@@ -30,31 +24,15 @@ pub struct Opening {
     pub prompt_field: &'static str,
     /// Reads the text; `None`: it is given as it is.
     pub parser: Option<AnswerParser>,
-    /// An answer begun elsewhere.
-    pub resume: Option<wire::Resume>,
+    /// Bytes that the client has of an answer begun elsewhere; see [`Session`].
+    pub sent_bytes: usize,
 }
 
-/// What follows an event.
-#[derive(Debug, PartialEq)]
-pub enum Next {
-    /// More events.
-    Go,
-    /// The engine's process died: the job is to be given again, with [`Session::resume`].
-    Revive,
-    /// Nothing.
-    Over,
-}
-
-/// One answer.
+/// One answer. What a client has of an answer is counted in bytes of text, reasoning, arguments,
+/// and each call's name and id: all of them the same wherever the answer goes on.
 #[derive(Debug)]
 pub struct Session {
     opening: Opening,
-    started: bool,
-    revivals: u32,
-    /// Tokens so far.
-    tokens: Vec<u32>,
-    /// Bytes of text that came from the engine.
-    text_bytes: usize,
     /// Bytes yet to come that the client has.
     skip: usize,
 }
@@ -62,23 +40,10 @@ pub struct Session {
 impl Session {
     /// An answer that begins, or goes on from where it was elsewhere.
     pub fn new(opening: Opening) -> Self {
-        let resume = opening.resume.clone().unwrap_or_default();
         Self {
-            started: false,
-            revivals: 0,
-            tokens: resume.tokens,
-            text_bytes: 0,
-            skip: usize::try_from(resume.sent_text_bytes).unwrap_or(usize::MAX),
+            skip: opening.sent_bytes,
             opening,
         }
-    }
-
-    /// From where an engine is to go on; `None`: from the start.
-    pub fn resume(&self) -> Option<engine::Resume> {
-        (!self.tokens.is_empty()).then(|| engine::Resume {
-            tokens: self.tokens.clone(),
-            sent_text_bytes: self.text_bytes,
-        })
     }
 
     /// The request's field that holds the prompt.
@@ -86,29 +51,16 @@ impl Session {
         self.opening.prompt_field
     }
 
-    /// Translates one event.
-    pub fn react(&mut self, event: Event, out: &mut Vec<Out>) -> Next {
+    /// Translates one event; whether it was the last.
+    pub fn react(&mut self, event: Event, out: &mut Vec<Out>) -> bool {
         match event {
-            Event::Queued { position } if !self.started => {
-                out.push(Out::Queued(wire::Queued { position }));
-                Next::Go
-            }
-            Event::Queued { .. } => Next::Go,
+            Event::Queued { position } => out.push(Out::Queued(wire::Queued { position })),
             Event::Started {
                 prompt_tokens,
                 cached_tokens,
                 prompt,
-            } => {
-                if !self.started {
-                    self.started = true;
-                    out.push(self.start(prompt_tokens, cached_tokens, prompt));
-                }
-                Next::Go
-            }
-            Event::Delta(delta) => {
-                self.on_delta(delta, out);
-                Next::Go
-            }
+            } => out.push(self.start(prompt_tokens, cached_tokens, prompt)),
+            Event::Delta(delta) => self.on_delta(delta, out),
             Event::Finished {
                 reason,
                 stop,
@@ -126,21 +78,16 @@ impl Session {
                         decode_micros: timing.decode_micros,
                     }),
                 }));
-                Next::Over
+                return true;
             }
-            Event::Failed(error) => self.on_failure(error, out),
+            Event::Failed(error) => {
+                self.flush(out);
+                let failure = failure::of_job(error, self.opening.prompt_field);
+                out.push(Out::Failed(failure));
+                return true;
+            }
         }
-    }
-
-    /// The engine refused the job or broke it off.
-    pub fn on_failure(&mut self, error: JobError, out: &mut Vec<Out>) -> Next {
-        if error == JobError::WorkerLost && self.revivals < MAX_REVIVALS {
-            self.revivals += 1;
-            return Next::Revive;
-        }
-        let failure: Failure = failure::of_job(error, self.opening.prompt_field);
-        out.push(Out::Failed(failure));
-        Next::Over
+        false
     }
 
     fn start(&mut self, prompt: u32, cached: u32, logprobs: Vec<engine::TokenLogprob>) -> Out {
@@ -156,8 +103,6 @@ impl Session {
     }
 
     fn on_delta(&mut self, delta: engine::Delta, out: &mut Vec<Out>) {
-        self.tokens.extend_from_slice(&delta.tokens);
-        self.text_bytes += delta.text.len();
         let pieces = match &mut self.opening.parser {
             Some(parser) => parser.push(&delta.text),
             None => vec![Piece::Text(delta.text)],
@@ -222,8 +167,7 @@ impl Session {
         }
     }
 
-    /// What of a piece the client lacks. `Resume.sent_text_bytes` counts text, reasoning,
-    /// arguments, and a call's name and id.
+    /// What of a piece the client lacks.
     fn unsent(&mut self, piece: Piece) -> Option<Piece> {
         if self.skip == 0 {
             return Some(piece);

@@ -129,6 +129,8 @@ fn environment() -> Environment<'static> {
     environment.set_formatter(python::format);
     environment.add_filter("tojson", python::tojson);
     environment.add_filter("string", python::string);
+    environment.add_filter("length", python::length);
+    environment.add_filter("count", python::length);
     environment.add_filter("datetimeformat", minijinja_contrib::filters::datetimeformat);
     environment.add_function("raise_exception", raise_exception);
     environment

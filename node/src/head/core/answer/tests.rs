@@ -31,6 +31,7 @@ fn rules(format: ToolFormat) -> Rules {
     });
     Rules {
         format,
+        taught: false,
         thinking: THINK,
         tools: Some(Offered::new([
             ("weather".to_owned(), schema),

@@ -97,6 +97,16 @@ impl Formatter for Spaced {
     }
 }
 
+/// Python's `len()`, which is 0 of what is undefined.
+pub(super) fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    value
+        .len()
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "this has no length"))
+}
+
 /// Python's `str()`.
 pub(super) fn string(value: Value) -> Value {
     match value.kind() {

@@ -1,0 +1,58 @@
+//! Why a request gets no model, in the codes and words that clients get. It decides nothing.
+
+use protocol::generate::{ErrorCode, Failure};
+
+use crate::core::residency::Refusal;
+use crate::residency::{AcquireError, ExamineError};
+
+/// Names that one message lists; more would not be read.
+const MAX_LISTED: usize = 20;
+
+/// Whether there is no such model here.
+pub(super) fn is_not_found(error: &AcquireError) -> bool {
+    matches!(error, AcquireError::Examine(ExamineError::NotFound(_)))
+}
+
+/// There is no such model; these are.
+pub(super) fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
+    let known: Vec<&str> = known.collect();
+    let here = match known.len() {
+        0 => "There is none here yet".to_owned(),
+        n if n <= MAX_LISTED => format!("Here are: {}", known.join(", ")),
+        n => format!(
+            "Here are: {}, and {} more",
+            known[..MAX_LISTED].join(", "),
+            n - MAX_LISTED
+        ),
+    };
+    let name: String = name
+        .chars()
+        .take(protocol::limits::MAX_MODEL_NAME_BYTES)
+        .collect();
+    let text = format!("The model `{name}` is not here. {here}. `shoal pull NAME` fetches one.");
+    Failure::new(ErrorCode::ModelNotFound, text).with_param("model")
+}
+
+/// Every other refusal.
+pub(super) fn of_acquire(error: &AcquireError) -> Failure {
+    let code = match error {
+        AcquireError::Examine(ExamineError::NotFound(_)) => ErrorCode::ModelNotFound,
+        AcquireError::Examine(ExamineError::NoEngine(_)) => ErrorCode::NoPeer,
+        AcquireError::Examine(_) => ErrorCode::LoadFailed,
+        AcquireError::Refused { refusal, .. } => code(refusal),
+    };
+    let seconds = error
+        .retry_after()
+        .map_or(0, |after| after.as_secs().max(1));
+    Failure::new(code, format!("{error}."))
+        .with_retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+fn code(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::TooLarge { .. } | Refusal::LoadFailed { .. } => ErrorCode::LoadFailed,
+        Refusal::NoRoom | Refusal::Overloaded => ErrorCode::Overloaded,
+        Refusal::StillLoading | Refusal::Unloaded => ErrorCode::Loading,
+        Refusal::Stopping => ErrorCode::ShuttingDown,
+    }
+}
