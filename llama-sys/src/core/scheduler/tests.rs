@@ -1,1 +1,256 @@
-//! Tests.
+//! The scheduler against a cache that only obeys, with jobs that come, pause, end and vanish.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::session::{Lexicon, SessionParams};
+use crate::engine::Delta;
+
+struct Silent;
+
+impl Lexicon for Silent {
+    fn append_bytes(&self, _: u32, bytes: &mut Vec<u8>) {
+        bytes.push(b'x');
+    }
+
+    fn ends_answer(&self, _: u32) -> bool {
+        false
+    }
+}
+
+const CONTEXT: u32 = 60;
+
+fn limits(cells: u32, parallel: u32, batch_tokens: usize) -> Limits {
+    Limits {
+        parallel,
+        sequences: parallel + 2,
+        cells,
+        batch_tokens,
+        batch_outputs: parallel as usize + 3,
+        queue: 8,
+        reuse: Reuse::Any,
+    }
+}
+
+fn session(prompt: Vec<u32>, answer: u32) -> Session {
+    let params = SessionParams {
+        prompt,
+        max_tokens: Some(answer),
+        context_length: CONTEXT,
+        ..SessionParams::default()
+    };
+    Session::new(params, &Silent, &mut Delta::default()).unwrap()
+}
+
+const PLAIN: Manner = Manner {
+    reuse_cache: true,
+    all_outputs: false,
+};
+
+/// A scheduler with the cache that it directs.
+struct Bench {
+    scheduler: Scheduler,
+    limits: Limits,
+    sequences: Vec<Vec<u32>>,
+    finished: Vec<JobId>,
+    plan: Plan,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self {
+            scheduler: Scheduler::new(limits),
+            limits,
+            sequences: vec![Vec::new(); limits.sequences as usize],
+            finished: Vec::new(),
+            plan: Plan::default(),
+        }
+    }
+
+    /// One round. Checks all that must hold of it; answers how many tokens were computed.
+    fn round(&mut self) -> usize {
+        self.scheduler.plan(&mut self.plan);
+        for op in &self.plan.ops {
+            match *op {
+                KvOp::Cut { slot, keep } => self.sequences[slot.0 as usize].truncate(keep),
+                KvOp::Share { from, to, len } => {
+                    let shared = self.sequences[from.0 as usize][..len].to_vec();
+                    self.sequences[to.0 as usize] = shared;
+                }
+            }
+        }
+        let work = self.plan.work.clone();
+        let tokens: usize = work.iter().map(|w| w.step.n).sum();
+        assert!(tokens <= self.limits.batch_tokens);
+        assert!(self.scheduler.running() <= self.limits.parallel as usize);
+        let outputs = |w: &Work| {
+            if w.all_outputs {
+                w.step.n
+            } else {
+                usize::from(w.step.wants_sample)
+            }
+        };
+        assert!(work.iter().map(outputs).sum::<usize>() <= self.limits.batch_outputs);
+        for part in &work {
+            let session = self.scheduler.session(part.job).unwrap();
+            let sequence = &mut self.sequences[part.slot.0 as usize];
+            // Positions are consecutive, and what the sequence holds is the job's history.
+            assert_eq!(sequence.len(), part.step.keep_n);
+            assert_eq!(sequence[..], session.history()[..part.step.keep_n]);
+            sequence.extend(session.tokens(part.step));
+        }
+        assert!(self.scheduler.used_cells() <= self.limits.cells as usize);
+        self.scheduler.computed(&work);
+        for part in work.iter().filter(|w| w.step.wants_sample) {
+            let session = self.scheduler.session_mut(part.job).unwrap();
+            let token = session.answer().len() as u32;
+            session.sampled(token, None, &Silent, &mut Delta::default());
+            if session.ending().is_some() {
+                self.scheduler.remove(part.job);
+                self.finished.push(part.job);
+            }
+        }
+        tokens
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    Submit(Vec<u32>, u32, bool),
+    Rounds(u8),
+    Pause(usize, bool),
+    Cancel(usize),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let prompt = prop::collection::vec(0u32..2, 1..40);
+    prop_oneof![
+        4 => (prompt, 1u32..40, prop::bool::weighted(0.2)).prop_map(|(p, a, o)| Action::Submit(p, a, o)),
+        4 => (1u8..12).prop_map(Action::Rounds),
+        1 => (0usize..20, any::<bool>()).prop_map(|(i, p)| Action::Pause(i, p)),
+        1 => (0usize..20).prop_map(Action::Cancel),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_job_is_answered_within_the_limits(
+        actions in prop::collection::vec(action(), 1..40),
+        cells in CONTEXT..200, parallel in 1u32..6, batch in 8usize..64,
+    ) {
+        let mut bench = Bench::new(limits(cells, parallel, batch));
+        let mut open: Vec<JobId> = Vec::new();
+        let mut next = 0;
+        for action in actions {
+            match action {
+                Action::Submit(prompt, answer, all_outputs) => {
+                    let manner = Manner { reuse_cache: !all_outputs, all_outputs };
+                    if bench.scheduler.submit(JobId(next), session(prompt, answer), manner).is_ok() {
+                        open.push(JobId(next));
+                    }
+                    next += 1;
+                }
+                Action::Rounds(n) => for _ in 0..n {
+                    bench.round();
+                },
+                Action::Pause(i, paused) if !open.is_empty() => {
+                    bench.scheduler.set_paused(open[i % open.len()], paused);
+                }
+                Action::Cancel(i) if !open.is_empty() => {
+                    bench.scheduler.remove(open.swap_remove(i % open.len()));
+                }
+                _ => {}
+            }
+            open.retain(|id| !bench.finished.contains(id));
+        }
+        // Readers read again: everything ends, in a bounded number of rounds.
+        for &id in &open {
+            bench.scheduler.set_paused(id, false);
+        }
+        let mut rounds = 0;
+        while bench.scheduler.jobs().next().is_some() {
+            prop_assert!(bench.round() > 0, "nothing moves");
+            rounds += 1;
+            prop_assert!(rounds < 20_000);
+        }
+        prop_assert_eq!(bench.scheduler.running(), 0);
+        for id in open {
+            prop_assert!(bench.finished.contains(&id));
+        }
+    }
+}
+
+#[test]
+fn running_answers_go_on_beside_a_long_prompt() {
+    let mut bench = Bench::new(limits(200, 2, 8));
+    bench
+        .scheduler
+        .submit(JobId(0), session(vec![7], 30), PLAIN)
+        .unwrap();
+    bench.round();
+    let long = session((0..40).collect(), 5);
+    bench.scheduler.submit(JobId(1), long, PLAIN).unwrap();
+    for _ in 0..5 {
+        let before = bench.scheduler.session(JobId(0)).unwrap().answer().len();
+        assert_eq!(bench.round(), 8);
+        let after = bench.scheduler.session(JobId(0)).unwrap().answer().len();
+        assert_eq!(after, before + 1);
+    }
+}
+
+#[test]
+fn the_youngest_gives_way_and_is_answered_later() {
+    // Two answers of 50 tokens do not fit in 60 cells.
+    let mut bench = Bench::new(limits(CONTEXT, 2, 16));
+    for (id, first) in [(0, 100), (1, 200)] {
+        let prompt = (first..first + 8).collect();
+        bench
+            .scheduler
+            .submit(JobId(id), session(prompt, 42), PLAIN)
+            .unwrap();
+    }
+    while bench.finished.len() < 2 {
+        assert!(bench.round() > 0);
+    }
+    assert_eq!(bench.finished, [JobId(0), JobId(1)]);
+}
+
+#[test]
+fn a_paused_job_makes_room_for_those_that_wait() {
+    let mut bench = Bench::new(limits(200, 1, 16));
+    bench
+        .scheduler
+        .submit(JobId(0), session(vec![1, 2, 3], 20), PLAIN)
+        .unwrap();
+    bench.round();
+    bench.scheduler.set_paused(JobId(0), true);
+    assert_eq!(bench.round(), 0);
+    bench
+        .scheduler
+        .submit(JobId(1), session(vec![4, 5, 6], 3), PLAIN)
+        .unwrap();
+    for _ in 0..3 {
+        assert!(bench.round() > 0);
+    }
+    assert_eq!(bench.finished, [JobId(1)]);
+    bench.scheduler.set_paused(JobId(0), false);
+    // Its tokens were kept: only the newest is computed.
+    assert_eq!(bench.round(), 1);
+    assert_eq!(bench.scheduler.cached_tokens(JobId(0)), Some(0));
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let mut bench = Bench::new(limits(200, 1, 16));
+    let accepted = (0..20)
+        .filter(|&i| {
+            bench
+                .scheduler
+                .submit(JobId(i), session(vec![1], 5), PLAIN)
+                .is_ok()
+        })
+        .count();
+    assert_eq!(accepted, 9);
+}
