@@ -7,6 +7,7 @@
 pub(crate) mod backend;
 pub(crate) mod batch;
 pub(crate) mod context;
+pub(crate) mod device;
 pub(crate) mod model;
 pub(crate) mod sampler;
 pub(crate) mod schema;

@@ -41,10 +41,14 @@ const SHORT_REQUESTS: u32 = 64;
 /// Inputs of one embedding message, so that its vectors fit into a frame.
 const EMBED_INPUTS: usize = 128;
 
+/// The program's argument that makes it call [`crate::worker::run`].
+pub const WORKER_COMMAND: &str = "worker";
+
 /// What worker is wanted.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The program; [`std::env::current_exe`] as a rule.
+    /// The program; [`std::env::current_exe`] as a rule. On Linux `/proc/self/exe` stays the
+    /// running program when its file is replaced.
     pub program: PathBuf,
     /// Its arguments: `["worker"]`.
     pub args: Vec<OsString>,
@@ -54,6 +58,19 @@ pub struct WorkerConfig {
     pub load: LoadOptions,
     /// How patient the supervisor is.
     pub restart: RestartPolicy,
+}
+
+impl WorkerConfig {
+    /// This program's worker command for a model, with the default patience.
+    pub fn new(program: impl Into<PathBuf>, name: impl Into<String>, load: LoadOptions) -> Self {
+        Self {
+            program: program.into(),
+            args: vec![WORKER_COMMAND.into()],
+            name: name.into(),
+            load,
+            restart: RestartPolicy::default(),
+        }
+    }
 }
 
 /// A model in a worker process. Dropping it kills the worker and fails what runs.

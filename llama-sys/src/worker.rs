@@ -26,6 +26,8 @@ pub struct LoadOptions {
     pub context_length: Option<u32>,
     /// Sequences that may run at once; at least 1.
     pub parallel: u32,
+    /// Cells of the KV cache that all sequences share; `None`: as fits `parallel`.
+    pub cells: Option<u32>,
     /// Threads that compute; `None`: one a physical core.
     pub threads: Option<u32>,
     /// Layers on a graphics card; `None`: as many as there is memory for.
@@ -37,6 +39,22 @@ pub struct LoadOptions {
     pub queue_limit: u32,
 }
 
+impl LoadOptions {
+    /// Four sequences at once, a queue of 64, and the rest as fits model and machine.
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            context_length: None,
+            parallel: 4,
+            cells: None,
+            threads: None,
+            gpu_layers: None,
+            memory_limit_bytes: None,
+            queue_limit: 64,
+        }
+    }
+}
+
 /// Begins to load a model. It may load before it returns (it has a thread to itself), or return
 /// an engine that is still `Loading`; the worker follows the engine's state either way. `Err`: a
 /// sentence for people.
@@ -46,6 +64,45 @@ pub type EngineFactory =
 /// To be told how far a load is, 0..=1; as often as there is progress, for silence is taken for
 /// a load that hangs.
 pub type Progress = Box<dyn FnMut(f32) + Send>;
+
+/// The program's worker command: serves models with llama.cpp. See [`serve`].
+pub fn run() -> ExitCode {
+    serve(Box::new(load))
+}
+
+#[cfg(feature = "llama")]
+fn load(options: LoadOptions, mut progress: Progress) -> Result<Arc<dyn Engine>, String> {
+    use crate::local::{LocalConfig, LocalEngine};
+    let config = LocalConfig {
+        context_length: options.context_length,
+        parallel: Some(options.parallel),
+        cells: options.cells,
+        threads: options.threads,
+        gpu_layers: options.gpu_layers,
+        queue_limit: options.queue_limit,
+        ..LocalConfig::new(options.model)
+    };
+    let tell = |done| {
+        progress(done);
+        true
+    };
+    match LocalEngine::load(&config, tell) {
+        Ok(engine) => Ok(Arc::new(engine)),
+        Err(error) => Err(with_sources(&error)),
+    }
+}
+
+#[cfg(not(feature = "llama"))]
+fn load(_: LoadOptions, _: Progress) -> Result<Arc<dyn Engine>, String> {
+    Err("this program was built without llama.cpp".into())
+}
+
+/// An error and what caused it, in one sentence.
+#[cfg(feature = "llama")]
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
 
 /// Serves the process at the other end of standard input with the engine that `factory` makes,
 /// until it hangs up. Everything else of the process should have been left alone.

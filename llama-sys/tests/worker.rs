@@ -13,6 +13,9 @@ mod death;
 mod flow;
 #[path = "worker/load.rs"]
 mod load;
+#[cfg(feature = "llama")]
+#[path = "worker/real.rs"]
+mod real;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +35,13 @@ fn worker_child() {
     child::serve_if_started_as_worker();
 }
 
+/// The same with the product's worker.
+#[cfg(feature = "llama")]
+#[test]
+fn product_worker_child() {
+    real::serve_if_started_as_worker();
+}
+
 /// Starts a worker and is killed by [`death::a_worker_dies_with_its_parent`].
 #[test]
 fn intermediate_parent() {
@@ -46,13 +56,8 @@ fn config(model: impl Into<PathBuf>) -> WorkerConfig {
             .to_vec(),
         name: "test".into(),
         load: LoadOptions {
-            model: model.into(),
-            context_length: None,
-            parallel: 4,
-            threads: None,
-            gpu_layers: None,
-            memory_limit_bytes: None,
             queue_limit: 16,
+            ..LoadOptions::new(model)
         },
         restart: RestartPolicy {
             backoff_base: Duration::from_millis(20),

@@ -15,11 +15,15 @@ use llama_sys::worker::{self, LoadOptions};
 pub(super) const COUNTED: usize = 300;
 
 pub(super) fn serve_if_started_as_worker() {
-    if socket().peer_addr().is_err() {
-        return;
+    if is_worker() {
+        let _ = worker::serve(Box::new(|options, _| make(&options)));
+        std::process::exit(0);
     }
-    let _ = worker::serve(Box::new(|options, _| make(&options)));
-    std::process::exit(0);
+}
+
+/// Whether a supervisor is at the other end of standard input.
+pub(super) fn is_worker() -> bool {
+    socket().peer_addr().is_ok()
 }
 
 fn socket() -> UnixStream {

@@ -153,6 +153,7 @@ fn task_to_wire(task: Task) -> wire::Task {
             model: options.model.as_os_str().as_bytes().to_vec(),
             context_length: options.context_length,
             parallel: options.parallel,
+            cells: options.cells,
             threads: options.threads,
             gpu_layers: options.gpu_layers,
             memory_limit_bytes: options.memory_limit_bytes,
@@ -166,13 +167,13 @@ fn task_to_wire(task: Task) -> wire::Task {
 fn task_from_wire(task: wire::Task) -> Result<Task, IpcError> {
     Ok(match task {
         wire::Task::Load(options) if options.parallel == 0 => {
-            let _ = options;
             return Err(IpcError::Bad("parallel"));
         }
         wire::Task::Load(options) => Task::Load(LoadOptions {
             model: PathBuf::from(OsString::from_vec(options.model)),
             context_length: options.context_length,
             parallel: options.parallel,
+            cells: options.cells,
             threads: options.threads,
             gpu_layers: options.gpu_layers,
             memory_limit_bytes: options.memory_limit_bytes,

@@ -157,11 +157,12 @@ fn ask() -> impl Strategy<Value = Ask> {
 prop_compose! {
     fn options()(model in ".*", context_length in any::<Option<u32>>(), parallel in 1_u32..,
                  threads in any::<Option<u32>>(), gpu_layers in any::<Option<u32>>(),
-                 memory_limit_bytes in any::<Option<u64>>(), queue_limit in any::<u32>())
+                 memory_limit_bytes in any::<Option<u64>>(), queue_limit in any::<u32>(),
+                 cells in any::<Option<u32>>())
                  -> LoadOptions {
         LoadOptions {
             model: PathBuf::from(model), context_length, parallel, threads, gpu_layers,
-            memory_limit_bytes, queue_limit,
+            memory_limit_bytes, queue_limit, cells,
         }
     }
 }

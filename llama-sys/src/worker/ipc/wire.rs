@@ -93,6 +93,8 @@ pub(super) struct LoadOptions {
     pub(super) memory_limit_bytes: Option<u64>,
     #[prost(uint32, tag = "7")]
     pub(super) queue_limit: u32,
+    #[prost(uint32, optional, tag = "8")]
+    pub(super) cells: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
