@@ -7,7 +7,8 @@ use std::sync::{
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderName, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
+    response::Response,
 };
 use protocol::generate::Privacy;
 use uuid::Uuid;
@@ -20,8 +21,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-shoal-served-by");
 /// How far the request's text may travel.
 const PRIVACY: &str = "x-shoal-privacy";
-/// A client's own id is taken up to this length.
-const MAX_ID_BYTES: usize = 128;
+/// A client's own id is taken up to this length (the protocol allows 128, and [`RequestId::generation`] adds to it).
+const MAX_ID_BYTES: usize = 96;
 
 /// Tells apart two requests whose clients chose the same id.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -67,6 +68,15 @@ impl RequestId {
             let _ = write!(id, ".{choice}");
         }
         id
+    }
+}
+
+/// Says on `response` which peer answered, once that is known.
+pub(crate) fn note_server(response: &mut Response, served_by: Option<&str>) {
+    let Some(peer) = served_by else { return };
+    let shown = if peer.is_empty() { "local" } else { peer };
+    if let Ok(value) = HeaderValue::from_str(shown) {
+        response.headers_mut().insert(SERVED_BY, value);
     }
 }
 
@@ -126,7 +136,7 @@ mod tests {
 
     #[test]
     fn other_ids_are_replaced() {
-        for bad in ["", "a b", "a\tb", &"x".repeat(129)] {
+        for bad in ["", "a b", "a\tb", &"x".repeat(97)] {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, bad.parse().unwrap());
             let id = RequestId::of(&headers);

@@ -9,7 +9,10 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{guard, health, management, metrics, models, openapi, responses, state::App};
+use crate::{
+    chat, completions, embeddings, guard, health, management, metrics, models, openapi, responses,
+    state::App,
+};
 
 /// Every route behind every guard.
 ///
@@ -38,6 +41,9 @@ fn routes() -> Router<Arc<App>> {
         .route("/readyz", get(health::ready))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::show))
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/responses", post(responses::create))
         .route("/metrics", get(metrics::expose))
         .route("/openapi.json", get(openapi::show))

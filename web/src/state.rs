@@ -55,6 +55,17 @@ impl App {
         )
     }
 
+    /// Checks a request against the protocol's limits before anything is spent on it.
+    ///
+    /// # Errors
+    /// 400 with the field at fault; 404 for a name that no model can have.
+    pub(crate) async fn check(&self, request: &GenerateRequest) -> Result<(), ApiError> {
+        match request.validate() {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refusal(error.into()).await),
+        }
+    }
+
     /// A failure as the client sees it. An unknown model's lists what there is.
     pub(crate) async fn refusal(&self, failure: Failure) -> ApiError {
         if failure.code() != ErrorCode::ModelNotFound {
