@@ -10,6 +10,7 @@ mod pull;
 mod status;
 mod terminal;
 mod text;
+mod up;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,9 @@ use self::terminal::Terminal;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Up(cli.up));
+    if matches!(command, Command::Worker) {
+        return worker();
+    }
     match dispatch(command, &mut Terminal::process()) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -34,6 +38,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError> {
     match command {
+        Command::Up(args) => up::run(&args, terminal),
         Command::Run(args) => chat::run(&args, terminal),
         Command::Pull(args) => pull::run(&args, terminal),
         Command::Rm(args) => status::rm(&args, terminal),
@@ -45,6 +50,19 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
             config_show::run(&args, terminal)
         }
         Command::Completions(args) => completions::run(&args, terminal),
-        _ => Err(CliError::NotBuilt),
+        Command::Models(_) | Command::Doctor(_) | Command::Worker => Err(CliError::NotBuilt),
     }
+}
+
+/// One model's process. Nothing else of the node is set up in it.
+#[cfg(feature = "llama")]
+fn worker() -> ExitCode {
+    llama_sys::worker::run()
+}
+
+/// A build without an engine has no workers.
+#[cfg(not(feature = "llama"))]
+fn worker() -> ExitCode {
+    Terminal::complain(&CliError::NotBuilt);
+    Exit::Failed.into()
 }

@@ -8,6 +8,7 @@ mod actor;
 mod lease;
 mod life;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,9 +53,20 @@ pub enum ExamineError {
         /// What is wrong.
         cause: String,
     },
+    /// The name means several models.
+    #[error("{0}")]
+    Ambiguous(String),
     /// This node loads no models.
     #[error("this node loads no models: {0}")]
     NoEngine(&'static str),
+}
+
+/// An engine that starts, and what must stay while it runs.
+pub struct Starting {
+    /// The engine; its state says when it is ready.
+    pub engine: Arc<dyn Engine>,
+    /// Dropped when the engine has ended: keeps the model's files from being removed.
+    pub held: Box<dyn Any + Send>,
 }
 
 /// Makes engines. The node's own starts worker processes; tests' make fakes.
@@ -66,11 +78,11 @@ pub trait Loader: Send + Sync + 'static {
     /// See [`ExamineError`].
     async fn examine(&self, model: &ModelName) -> Result<Examined, ExamineError>;
 
-    /// Starts an engine; its state says when it is ready.
+    /// Starts an engine.
     ///
     /// # Errors
     /// Why it cannot even start, in one line.
-    async fn start(&self, model: &Examined) -> Result<Arc<dyn Engine>, String>;
+    async fn start(&self, model: &Examined) -> Result<Starting, String>;
 }
 
 /// Why a request gets no model.

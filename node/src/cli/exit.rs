@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use crate::api_client::ClientError;
 use crate::config::ConfigError;
+use crate::data_dir::DataDirError;
+use crate::up::UpError;
 
 /// A process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,9 @@ pub enum CliError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The node does not start.
+    #[error(transparent)]
+    Up(#[from] UpError),
     /// The node did not do it.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -72,6 +77,8 @@ impl CliError {
             Self::Config(_) | Self::NoPrompt => Exit::Usage,
             Self::Client(error) if error.is_no_node() => Exit::NoNode,
             Self::Client(error) if error.is_no_model() => Exit::NoModel,
+            Self::Up(UpError::DataDir(DataDirError::InUse { .. })) => Exit::DataDirInUse,
+            Self::Up(UpError::Pin(error)) if error.is_absent() => Exit::NoModel,
             Self::Output(_) if self.is_silent() => Exit::Done,
             _ => Exit::Failed,
         }

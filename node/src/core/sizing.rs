@@ -33,6 +33,8 @@ pub struct Size {
     pub context: u32,
     /// Sequences at once.
     pub parallel: u32,
+    /// Cells of the cache that all sequences share.
+    pub cells: u32,
     /// Memory that it takes, bytes, by the header's facts.
     pub need_bytes: u64,
 }
@@ -63,6 +65,7 @@ fn sized(facts: &ModelFacts, context: u32, parallel: u32) -> Size {
     Size {
         context,
         parallel,
+        cells,
         need_bytes: estimate.total(),
     }
 }
@@ -131,6 +134,7 @@ mod tests {
         fn sizes_are_sound(trained: u32, context: Option<u32>, parallel: Option<u32>, budget: u64) {
             let size = size(&facts(trained), Wish { context, parallel }, budget);
             prop_assert!(size.context >= 1 && size.parallel >= 1);
+            prop_assert!(size.cells >= size.context);
             prop_assert!(trained == 0 || size.context <= trained);
         }
     }

@@ -46,8 +46,8 @@ impl Life {
 
     async fn live(self) -> Option<String> {
         let starting = self.loader.start(&self.examined);
-        let engine = match starting.await {
-            Ok(engine) => engine,
+        let (engine, _held) = match starting.await {
+            Ok(starting) => (starting.engine, starting.held),
             Err(cause) => return Some(cause),
         };
         if let Some(end) = self.wait_until_ready(&*engine).await {

@@ -49,7 +49,7 @@ impl Loader for FakeLoader {
         })
     }
 
-    async fn start(&self, model: &Examined) -> Result<Arc<dyn Engine>, String> {
+    async fn start(&self, model: &Examined) -> Result<Starting, String> {
         self.starts.fetch_add(1, Ordering::SeqCst);
         if self.broken.lock().unwrap().contains(model.name.as_str()) {
             return Err("broken".into());
@@ -59,7 +59,10 @@ impl Loader for FakeLoader {
             engine.become_state(state.clone());
         }
         self.engines.lock().unwrap().push(engine.clone());
-        Ok(Arc::new(engine))
+        Ok(Starting {
+            engine: Arc::new(engine),
+            held: Box::new(()),
+        })
     }
 }
 

@@ -1,0 +1,117 @@
+//! The node's engines: models of the store, each in a worker process. Behind
+//! [`residency::Loader`](crate::residency::Loader); it decides neither when nor which.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use llama_sys::supervisor::{WorkerConfig, WorkerEngine};
+use llama_sys::worker::LoadOptions;
+use protocol::ModelName;
+
+use crate::core::sizing::{Size, Wish, size};
+use crate::models::{LocalModel, Models, ResolveError};
+use crate::residency::{ExamineError, Examined, Loader, Starting};
+
+/// Requests that wait for a sequence of one model, at most: what a machine answers within some
+/// minutes. Beyond it clients get 503 and try again.
+const QUEUE_LIMIT: u32 = 256;
+
+/// A worker may take this much beyond its model's need before it is stopped: the estimate is
+/// rough, and what it guards against (a leak, a hostile file) is far beyond it.
+const MEMORY_SLACK_BYTES: u64 = 1 << 30;
+
+/// Starts workers for models of the store.
+pub struct Engines {
+    /// The store.
+    pub models: Models,
+    /// What the owner wants of a context.
+    pub wish: Wish,
+    /// Threads of a worker; `None`: the physical cores.
+    pub threads: Option<u32>,
+    /// Memory of all models, bytes.
+    pub budget_bytes: u64,
+    /// The program whose hidden command is the worker: this one.
+    pub program: PathBuf,
+}
+
+impl Engines {
+    fn size(&self, model: &LocalModel) -> Size {
+        size(&model.facts, self.wish, self.budget_bytes)
+    }
+
+    fn options(&self, model: &LocalModel, file: PathBuf) -> LoadOptions {
+        let size = self.size(model);
+        let limit = size.need_bytes.saturating_mul(2);
+        LoadOptions {
+            model: file,
+            context_length: Some(size.context),
+            parallel: size.parallel,
+            cells: Some(size.cells),
+            threads: self.threads,
+            gpu_layers: None,
+            memory_limit_bytes: Some(limit.saturating_add(MEMORY_SLACK_BYTES)),
+            queue_limit: QUEUE_LIMIT,
+        }
+    }
+}
+
+#[async_trait]
+impl Loader for Engines {
+    async fn examine(&self, model: &ModelName) -> Result<Examined, ExamineError> {
+        let found = self.models.resolve(model.as_str()).await;
+        let found = found.map_err(|error| unusable(model, &error))?;
+        let name = found.name.parse().map_err(|error| ExamineError::Unusable {
+            model: model.clone(),
+            cause: format!("its full name is none: {error}"),
+        })?;
+        Ok(Examined {
+            name,
+            need_bytes: self.size(&found).need_bytes,
+            facts: found.facts,
+        })
+    }
+
+    async fn start(&self, model: &Examined) -> Result<Starting, String> {
+        let found = self.models.resolve(model.name.as_str()).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let file = found.files.first().ok_or("it has no files")?.clone();
+        let held = self.models.hold(&found.name);
+        let options = self.options(&found, file);
+        let worker = WorkerConfig::new(&self.program, &found.name, options);
+        let engine = WorkerEngine::spawn(worker);
+        Ok(Starting {
+            engine: Arc::new(engine),
+            held: Box::new(held),
+        })
+    }
+}
+
+fn unusable(model: &ModelName, error: &ResolveError) -> ExamineError {
+    let model = model.clone();
+    match error {
+        ResolveError::NotFound(_) => ExamineError::NotFound(model),
+        ResolveError::Ambiguous { .. } => ExamineError::Ambiguous(error.to_string()),
+        _ => ExamineError::Unusable {
+            model,
+            cause: error.to_string(),
+        },
+    }
+}
+
+/// For nodes that load no models, and builds that cannot.
+pub struct NoEngines {
+    /// Why, and what to do.
+    pub reason: &'static str,
+}
+
+#[async_trait]
+impl Loader for NoEngines {
+    async fn examine(&self, _: &ModelName) -> Result<Examined, ExamineError> {
+        Err(ExamineError::NoEngine(self.reason))
+    }
+
+    async fn start(&self, _: &Examined) -> Result<Starting, String> {
+        Err(self.reason.into())
+    }
+}

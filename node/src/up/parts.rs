@@ -1,0 +1,239 @@
+//! The node's parts, put together. It decides only which part gets which setting.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use protocol::ModelName;
+use reqwest::Url;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use web::manage::StoredModel;
+use web::{Backend, Readiness};
+
+use super::UpError;
+use super::pinned::{self, Pinned};
+use crate::config::{Config, Effective};
+use crate::core::residency::Policy;
+use crate::core::sizing::{Wish, default_budget};
+use crate::devices::Devices;
+use crate::engines::{Engines, NoEngines};
+use crate::head::Surroundings;
+use crate::identity::Identity;
+use crate::lifecycle::Signals;
+use crate::management::NodeManagement;
+use crate::models::hub::{HubConfig, HubToken};
+use crate::models::{self, Models};
+use crate::residency::{Loader, Residency, Setup};
+use crate::router::{Router, Shelf};
+use crate::store::Store;
+
+/// Everything that a running node is made of.
+pub(super) struct Parts {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) management: Arc<NodeManagement>,
+    models: Models,
+    residency: Residency,
+    residency_stop: CancellationToken,
+    residency_task: JoinHandle<()>,
+    pinned: Vec<Pinned>,
+    ready: watch::Sender<Readiness>,
+}
+
+impl Parts {
+    /// Builds them; nothing is loaded yet.
+    pub(super) async fn build(
+        effective: Effective,
+        identity: &Identity,
+        store: Store,
+    ) -> Result<Self, UpError> {
+        let config = effective.config.clone();
+        let models = Models::open(models_config(&config)?, Box::new(store.table()?))?;
+        let pinned = pinned::find(&config.pinned, &models).await?;
+        let budget_bytes = budget(&config);
+        let loader = loader(&config, &models, budget_bytes)?;
+        let residency_stop = CancellationToken::new();
+        let setup = setup(&config, &pinned, budget_bytes);
+        let (residency, task) = Residency::new(setup, loader, residency_stop.clone());
+        let management = NodeManagement {
+            models: models.clone(),
+            residency: residency.clone(),
+            devices: Devices::new(&store, program()?)?,
+            effective,
+            id: identity.id(),
+            started: Instant::now(),
+            api: OnceLock::new(),
+        };
+        let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
+        let shelf = Arc::new(Stored(models.clone()));
+        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default());
+        Ok(Self {
+            backend: Arc::new(router),
+            management: Arc::new(management),
+            models,
+            residency,
+            residency_stop,
+            residency_task: tokio::spawn(task),
+            pinned,
+            ready,
+        })
+    }
+
+    /// A model for the first question: one that is kept ready, else any that is here.
+    pub(super) fn example_model(&self) -> Option<String> {
+        let pinned = self.pinned.iter().find_map(|pinned| match pinned {
+            Pinned::Here(name) => Some(name.to_string()),
+            Pinned::ToFetch(_) => None,
+        });
+        let stored = || {
+            self.models
+                .list()
+                .into_iter()
+                .next()
+                .map(|model| model.name)
+        };
+        pinned.or_else(stored)
+    }
+
+    /// Loads what is kept ready; then `/readyz` says so.
+    pub(super) fn preload(&self) -> JoinHandle<()> {
+        let (models, residency) = (self.models.clone(), self.residency.clone());
+        let loading = pinned::preload(self.pinned.clone(), models, residency);
+        let ready = self.ready.clone();
+        tokio::spawn(async move {
+            loading.await;
+            ready.send_if_modified(|readiness| match readiness {
+                Readiness::NotReady(reason) if reason == LOADING => {
+                    *readiness = Readiness::Ready;
+                    true
+                }
+                _ => false,
+            });
+        })
+    }
+
+    /// Once this is cancelled, `/readyz` says that the node stops.
+    pub(super) fn refuse_after(&self, shutdown: CancellationToken) {
+        let ready = self.ready.clone();
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            ready.send_replace(Readiness::NotReady("the node is stopping".into()));
+        });
+    }
+
+    /// Ends downloads and unloads every model, within a deadline and until a further signal.
+    pub(super) async fn leave(self, deadline: Duration, signals: &mut Signals) {
+        self.models.stop();
+        self.residency_stop.cancel();
+        tokio::select! {
+            biased;
+            _ = self.residency_task => {}
+            name = signals.next() => warn!(signal = name, "stopped at once"),
+            () = tokio::time::sleep(deadline) => warn!("models did not end in time"),
+        }
+    }
+}
+
+/// What `/readyz` says while the models of `--model` are loaded.
+const LOADING: &str = "the models of --model are being loaded";
+
+fn first_readiness(config: &Config, pinned: &[Pinned]) -> Readiness {
+    match no_engine(config) {
+        Some(reason) => Readiness::NotReady(format!("this node loads no models: {reason}")),
+        None if pinned.is_empty() => Readiness::Ready,
+        None => Readiness::NotReady(LOADING.into()),
+    }
+}
+
+/// Why this node loads no models, if so.
+fn no_engine(config: &Config) -> Option<&'static str> {
+    match (config.client, cfg!(feature = "llama")) {
+        (true, _) => Some("it was started with --client; start it without to load models"),
+        (_, false) => Some("this build has no engine; build it with default features"),
+        _ => None,
+    }
+}
+
+/// The store, as the router asks it.
+struct Stored(Models);
+
+#[async_trait]
+impl Shelf for Stored {
+    async fn stored(&self) -> Vec<StoredModel> {
+        self.0.list()
+    }
+}
+
+fn program() -> Result<PathBuf, UpError> {
+    Ok(std::env::current_exe()?)
+}
+
+fn models_config(config: &Config) -> Result<models::Config, UpError> {
+    let defaults = HubConfig::default();
+    let token = config.models.hub_token.as_ref();
+    let token = token.map(|token| HubToken::new(token.reveal())).transpose();
+    let endpoint = match &config.models.hub_endpoint {
+        Some(text) => {
+            Url::parse(text).map_err(|error| UpError::Hub(format!("hf_endpoint: {error}")))?
+        }
+        None => defaults.endpoint.clone(),
+    };
+    let hub = HubConfig {
+        endpoint,
+        token: token.map_err(|error| UpError::Hub(format!("hf_token: {error}")))?,
+        ..defaults
+    };
+    Ok(models::Config {
+        hub,
+        offline: config.offline,
+        budget_bytes: config.models.disk_budget_bytes,
+        ..models::Config::new(config.models_dir())
+    })
+}
+
+fn budget(config: &Config) -> u64 {
+    let limit = config.residency.memory_limit_bytes;
+    limit.unwrap_or_else(|| default_budget(llama_sys::hardware::Memory::detect().total_bytes))
+}
+
+fn loader(config: &Config, models: &Models, budget_bytes: u64) -> Result<Arc<dyn Loader>, UpError> {
+    if let Some(reason) = no_engine(config) {
+        return Ok(Arc::new(NoEngines { reason }));
+    }
+    Ok(Arc::new(Engines {
+        models: models.clone(),
+        wish: Wish {
+            context: config.engine.ctx_size,
+            parallel: config.engine.parallel,
+        },
+        threads: config.engine.threads,
+        budget_bytes,
+        program: program()?,
+    }))
+}
+
+fn setup(config: &Config, pinned: &[Pinned], budget_bytes: u64) -> Setup {
+    Setup {
+        policy: Policy {
+            budget_bytes,
+            keep_alive: config.residency.keep_alive,
+            wait: config.residency.load_timeout,
+        },
+        pinned: pinned.iter().filter_map(Pinned::name).collect(),
+        drain: config.drain_timeout,
+    }
+}
+
+impl Pinned {
+    /// The name under which it stays loaded.
+    fn name(&self) -> Option<ModelName> {
+        match self {
+            Self::Here(name) => Some(name.clone()),
+            // Fetched under the name that was asked for, as far as that is one.
+            Self::ToFetch(text) => text.parse().ok(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The models that `--model` names: taken into the store before the API answers, loaded after.
+//! It knows neither HTTP nor engines.
+
+use std::path::Path;
+
+use protocol::ModelName;
+use tracing::{info, warn};
+use web::manage::PullEvent;
+
+use crate::models::{Models, PullError, ResolveError};
+use crate::residency::Residency;
+
+/// Why a model cannot be kept ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PinError {
+    /// The file is no model or cannot be read.
+    #[error("--model {text}: {cause}")]
+    File {
+        /// What was given.
+        text: String,
+        /// Why.
+        cause: Box<PullError>,
+    },
+    /// There is no such model, and it cannot be fetched.
+    #[error("--model {text}: {cause}")]
+    Absent {
+        /// What was given.
+        text: String,
+        /// Why it cannot be fetched.
+        cause: Box<PullError>,
+    },
+    /// The name means several models, or its files are broken.
+    #[error("--model {text}: {cause}")]
+    Unusable {
+        /// What was given.
+        text: String,
+        /// Why.
+        cause: Box<ResolveError>,
+    },
+}
+
+impl PinError {
+    /// Whether there is no such model.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent { .. })
+    }
+}
+
+/// A model to keep ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pinned {
+    /// It is here, under this name.
+    Here(ModelName),
+    /// It is to be fetched first.
+    ToFetch(String),
+}
+
+/// Finds each model, taking files in; what is not here is checked to be something that can be
+/// fetched, and fetched later.
+pub(super) async fn find(texts: &[String], models: &Models) -> Result<Vec<Pinned>, PinError> {
+    let mut found = Vec::with_capacity(texts.len());
+    for text in texts {
+        found.push(find_one(text, models).await?);
+    }
+    Ok(found)
+}
+
+async fn find_one(text: &str, models: &Models) -> Result<Pinned, PinError> {
+    if is_path(text) {
+        let added = models.add_file(Path::new(text)).await;
+        let file = |cause| PinError::File {
+            text: text.into(),
+            cause: Box::new(cause),
+        };
+        return name(&added.map_err(file)?.name).map_err(file);
+    }
+    match models.full_name(text) {
+        Ok(full) => name(&full).map_err(|cause| PinError::Absent {
+            text: text.into(),
+            cause: Box::new(cause),
+        }),
+        Err(ResolveError::NotFound(_)) => Ok(Pinned::ToFetch(text.into())),
+        Err(cause) => Err(PinError::Unusable {
+            text: text.into(),
+            cause: Box::new(cause),
+        }),
+    }
+}
+
+fn name(full: &str) -> Result<Pinned, PullError> {
+    let parsed = full.parse();
+    let parsed = parsed.map_err(|_| PullError::Shared(format!("`{full}` is no model's name")));
+    parsed.map(Pinned::Here)
+}
+
+/// A path is what is there, or what could only be one.
+fn is_path(text: &str) -> bool {
+    let path = Path::new(text);
+    path.is_absolute() || text.starts_with("./") || text.starts_with("../") || path.is_file()
+}
+
+/// Loads the models one after the other, fetching what is not here. Failures are logged: the
+/// first request for such a model tries again and tells its client.
+pub(super) async fn preload(pinned: Vec<Pinned>, models: Models, residency: Residency) {
+    for model in pinned {
+        let name = match model {
+            Pinned::Here(name) => Some(name),
+            Pinned::ToFetch(text) => fetch(&text, &models).await,
+        };
+        if let Some(name) = name {
+            load(&name, &residency).await;
+        }
+    }
+}
+
+async fn fetch(text: &str, models: &Models) -> Option<ModelName> {
+    let mut events = match models.pull(text) {
+        Ok(events) => events,
+        Err(error) => {
+            warn!(model = text, %error, "model not fetched");
+            return None;
+        }
+    };
+    while let Some(event) = events.recv().await {
+        match event {
+            PullEvent::Resolved { total_bytes, .. } => info!(model = text, total_bytes, "fetching"),
+            PullEvent::Done { model } => return model.name.parse().ok(),
+            PullEvent::Failed { message } => warn!(model = text, message, "model not fetched"),
+            _ => {}
+        }
+    }
+    None
+}
+
+async fn load(name: &ModelName, residency: &Residency) {
+    if let Err(error) = residency.acquire(name).await {
+        warn!(model = %name, %error, "model not loaded");
+    }
+}
