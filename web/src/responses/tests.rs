@@ -1,3 +1,5 @@
+//! The Responses API: requests into ours, and our events into its own.
+
 use axum::http::HeaderMap;
 use proptest::prelude::*;
 use protocol::generate::{

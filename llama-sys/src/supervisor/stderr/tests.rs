@@ -1,3 +1,5 @@
+//! What is kept of a worker's standard error.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Messages round-trip, and what is no message is refused.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
