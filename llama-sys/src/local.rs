@@ -241,11 +241,14 @@ impl Engine for LocalEngine {
     }
 
     fn load(&self) -> Load {
-        *self
-            .shared
-            .load
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let load = self.shared.load.lock();
+        let mut load = *load.unwrap_or_else(PoisonError::into_inner);
+        // Jobs on their way to the thread wait, too.
+        let jobs = self.shared.jobs.load(Ordering::Acquire);
+        let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+        load.running = load.running.min(jobs);
+        load.waiting = jobs - load.running;
+        load
     }
 
     async fn drain(&self, deadline: Duration) {

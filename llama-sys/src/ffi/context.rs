@@ -30,6 +30,8 @@ pub(crate) struct ContextParams {
     pub(crate) cells: u32,
     /// Tokens in a batch.
     pub(crate) batch_tokens: u32,
+    /// Tokens that are computed at once.
+    pub(crate) micro_batch_tokens: u32,
     /// Rows of logits in a batch.
     pub(crate) outputs: u32,
     /// Sequences.
@@ -82,7 +84,7 @@ impl Context {
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = params.cells;
         raw.n_batch = params.batch_tokens;
-        raw.n_ubatch = params.batch_tokens;
+        raw.n_ubatch = params.micro_batch_tokens;
         raw.n_seq_max = params.sequences;
         raw.n_outputs_max = params.outputs.max(params.sequences);
         raw.n_threads = params.threads.0 as i32;

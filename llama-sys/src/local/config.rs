@@ -16,6 +16,9 @@ const DEFAULT_PARALLEL: u32 = 16;
 /// use them all.
 const CELLS_PER_SEQUENCE: u32 = 512;
 
+/// Sequences of the cache at least: a prefix takes no memory but its cells.
+const MIN_SEQUENCES_KEPT: u32 = 32;
+
 /// llama.cpp's own limit on sequences in a context.
 const MAX_SEQUENCES: u32 = 256;
 
@@ -35,6 +38,10 @@ pub struct LocalConfig {
     /// Tokens in a batch: more is faster in prefill, and each step (the time until a new or
     /// cancelled job is noticed) takes longer.
     pub batch_tokens: u32,
+    /// Tokens that are computed at once within a batch; `None`: all. With 1, nothing depends on
+    /// the shape of a batch, and an answer that is resumed, repeated or answered beside others
+    /// has the same bits; prompts are then as slow as answers.
+    pub micro_batch_tokens: Option<u32>,
     /// Layers on the GPU; `None`: all, where there is one.
     pub gpu_layers: Option<u32>,
     /// Jobs that wait beside those that run.
@@ -52,6 +59,7 @@ impl LocalConfig {
             cells: None,
             threads: None,
             batch_tokens: 512,
+            micro_batch_tokens: None,
             gpu_layers: None,
             queue_limit: 256,
         }
@@ -64,13 +72,13 @@ impl LocalConfig {
             .clamp(1, MAX_SEQUENCES)
     }
 
-    /// Sequences of the cache: beside the running ones, as many again that keep prefixes.
+    /// Sequences of the cache: those beyond the running ones keep prefixes.
     pub(super) fn sequences_kept(&self, recurrent: bool) -> u32 {
-        match recurrent {
+        if recurrent {
             // Each recurrent state takes memory of its own.
-            true => self.sequences(),
-            false => (self.sequences() * 2).min(MAX_SEQUENCES),
+            return self.sequences();
         }
+        (self.sequences() * 2).clamp(MIN_SEQUENCES_KEPT, MAX_SEQUENCES)
     }
 
     /// Tokens of one sequence, for a model trained on `trained`.
@@ -97,6 +105,12 @@ impl LocalConfig {
     /// Tokens in a batch: one for each sequence at least.
     pub(super) fn batch(&self) -> u32 {
         self.batch_tokens.max(self.sequences() + 1)
+    }
+
+    /// Tokens that are computed at once.
+    pub(super) fn micro_batch(&self) -> u32 {
+        let batch = self.batch();
+        self.micro_batch_tokens.map_or(batch, |n| n.clamp(1, batch))
     }
 
     /// Layers on the GPU, as llama.cpp counts them.

@@ -95,6 +95,7 @@ impl Embedder {
             params: ContextParams {
                 cells: most,
                 batch_tokens,
+                micro_batch_tokens: batch_tokens,
                 outputs: batch_tokens,
                 sequences: 1,
                 threads: generation.threads,

@@ -61,12 +61,15 @@ fn from_schema(text: &str) -> Result<String, JobError> {
     Ok(gbnf)
 }
 
-/// Refuses what is too long or too deeply nested. Brackets within strings count as nesting:
+/// Refuses what is empty, too long or too deeply nested. Brackets within strings count as nesting:
 /// a bound need not be exact.
 fn check_source(text: &str) -> Result<(), JobError> {
     if text.len() > MAX_SOURCE_BYTES {
         let message = format!("it is longer than {MAX_SOURCE_BYTES} bytes");
         return Err(JobError::Grammar(message));
+    }
+    if text.trim().is_empty() {
+        return Err(JobError::Grammar("it is empty".into()));
     }
     let mut depth = 0usize;
     for byte in text.bytes() {

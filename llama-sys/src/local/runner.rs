@@ -71,6 +71,7 @@ impl Loaded {
         let params = ContextParams {
             cells: config.cells(context_length),
             batch_tokens: config.batch(),
+            micro_batch_tokens: config.micro_batch(),
             outputs: config.sequences() + EXTRA_OUTPUTS,
             sequences: config.sequences_kept(model.is_recurrent()),
             threads: (threads, threads),

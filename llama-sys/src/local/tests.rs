@@ -27,6 +27,14 @@ pub(super) fn moe() -> LocalConfig {
     fixture("tiny-moe-q8_0.gguf")
 }
 
+/// The same bits whatever else is in a batch.
+pub(super) fn exact() -> LocalConfig {
+    LocalConfig {
+        micro_batch_tokens: Some(1),
+        ..moe()
+    }
+}
+
 pub(super) fn load(config: &LocalConfig) -> LocalEngine {
     LocalEngine::load(config, |_| true).unwrap()
 }
