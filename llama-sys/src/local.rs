@@ -1,7 +1,7 @@
 //! The engine in this process: llama.cpp on a thread of its own, an async handle in front.
 //!
 //! The handle does what needs no context (tokenizing, building grammars, refusing), the thread
-//! ([`runner`]) does the rest. A job travels through one bounded channel, its events come back
+//! (`runner`) does the rest. A job travels through one bounded channel, its events come back
 //! through one of their own; a reader that does not keep up pauses its own job and no other.
 //!
 //! llama.cpp can abort the process. Who must not die with it puts this engine into a process of

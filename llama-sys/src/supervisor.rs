@@ -2,8 +2,8 @@
 //! ended with its owner. Answers survive the worker: a running one is continued on the next
 //! worker from the tokens that were sent, and its client sees a pause.
 //!
-//! One task ([`actor`]) owns the worker and decides by two cores, [`crate::core::restart`] and
-//! [`crate::core::suspects`]; one task a request ([`relay`]) carries its events and retries it.
+//! One task (`actor`) owns the worker and decides by two cores, [`crate::core::restart`] and
+//! [`crate::core::suspects`]; one task a request (`relay`) carries its events and retries it.
 //! It does not know what runs in the worker.
 
 use std::ffi::OsString;
