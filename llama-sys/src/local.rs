@@ -11,6 +11,8 @@ mod chooser;
 mod config;
 mod embedder;
 mod grammar;
+mod loaded;
+mod logprobs;
 mod prompt;
 mod runner;
 mod task;
@@ -26,7 +28,7 @@ pub use config::{LoadError, LocalConfig};
 
 use crate::engine::{Engine, EngineState, Event, Job, JobError, Load, ModelInfo, Prompt};
 use crate::ffi::model::Model;
-use runner::Command;
+use runner::{Command, Runner};
 
 /// Commands under way to the thread. A full channel makes callers wait, which is all it does:
 /// the jobs themselves are bounded by the queue's limit.
@@ -60,8 +62,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn update_load(&self, change: impl FnOnce(&mut Load)) {
-        change(&mut self.load.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn publish(&self, load: Load) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
     /// A job is over, however it went.
@@ -95,14 +97,15 @@ impl LocalEngine {
         config: &LocalConfig,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self, LoadError> {
-        let loaded = runner::Loaded::load(config, &mut progress)?;
+        let loaded = loaded::Loaded::load(config, &mut progress)?;
         let (commands, receiver) = mpsc::channel(COMMAND_BUFFER);
         let shared = Arc::new(Shared::new());
         let info = loaded.info();
         let (model, generates) = (loaded.model(), loaded.generates());
         let embedding_tokens = loaded.embedding_tokens();
         shared.state.send_replace(EngineState::Ready(info.clone()));
-        let runner = loaded.into_runner(receiver, commands.downgrade(), Arc::clone(&shared));
+        let parts = loaded.into_parts();
+        let runner = Runner::new(parts, receiver, commands.downgrade(), Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("llama".into())
             .spawn(move || runner.run())

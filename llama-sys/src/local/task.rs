@@ -12,7 +12,7 @@ use super::prompt::Words;
 use super::{grammar, prompt};
 use crate::core::scheduler::Manner;
 use crate::core::session::{Session, SessionParams};
-use crate::engine::{Delta, Event, Grammar, Job, JobError, Timing, TokenLogprob};
+use crate::engine::{Delta, Event, FinishReason, Grammar, Job, JobError, Timing, TokenLogprob};
 use crate::ffi::model::Model;
 
 /// Stop strings of one job, and bytes of each: OpenAI allows 4; each costs time at each token.
@@ -206,7 +206,7 @@ impl Task {
     }
 
     /// Where the time went, if the answer ends now.
-    pub(super) fn timing(&self, now: Instant) -> Timing {
+    fn timing(&self, now: Instant) -> Timing {
         let Clock {
             arrived,
             begun,
@@ -222,5 +222,39 @@ impl Task {
             prefill_micros: micros(begun, first),
             decode_micros: micros(first, now),
         }
+    }
+
+    /// Tells the reader that the prompt is computed.
+    pub(super) fn send_started(&mut self, session: &Session, cached: usize) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.started = true;
+        let prompt = self.prompt.take().unwrap_or_default();
+        self.send(Event::Started {
+            prompt_tokens: count(session.prompt_tokens()),
+            cached_tokens: count(cached),
+            prompt,
+        });
+    }
+
+    /// Tells the reader that the answer is complete, if it is.
+    pub(super) fn send_finished(&self, session: &Session) {
+        if let Some(ending) = session.ending() {
+            self.send(Event::Finished {
+                reason: ending.reason,
+                stop: ending.stop.clone(),
+                completion_tokens: ending.completion_tokens,
+                timing: self.timing(Instant::now()),
+            });
+        }
+    }
+
+    /// Tells the reader that a prompt without an answer is complete.
+    pub(super) fn send_prompt_only(&self) {
+        self.send(Event::Finished {
+            reason: FinishReason::Length,
+            stop: None,
+            completion_tokens: 0,
+            timing: self.timing(Instant::now()),
+        });
     }
 }

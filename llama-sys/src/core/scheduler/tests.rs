@@ -103,7 +103,7 @@ impl Bench {
         self.scheduler.computed(&work);
         for part in work.iter().filter(|w| w.step.wants_sample) {
             let session = self.scheduler.session_mut(part.job).unwrap();
-            let token = session.answer().len() as u32;
+            let token = u32::try_from(session.answer().len()).unwrap();
             session.sampled(token, None, &Silent, &mut Delta::default());
             if session.ending().is_some() {
                 self.scheduler.remove(part.job);

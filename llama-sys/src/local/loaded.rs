@@ -1,0 +1,148 @@
+//! A model on its way to the thread: file, context, first computation.
+
+use std::sync::Arc;
+
+use super::config::{LoadError, LocalConfig};
+use super::embedder::{self, Embedder};
+use crate::core::scheduler::{Limits, Scheduler};
+use crate::core::slots::Reuse;
+use crate::engine::ModelInfo;
+use crate::ffi::backend::Backend;
+use crate::ffi::batch::Batch;
+use crate::ffi::context::{Context, ContextParams};
+use crate::ffi::model::Model;
+
+/// Rows of logits beyond one for each sequence: what prompts with log-probabilities compute at
+/// once. Each takes four bytes for each token of the vocabulary.
+const EXTRA_OUTPUTS: u32 = 64;
+
+/// A model that is loaded and has computed a token.
+pub(super) struct Loaded {
+    backend: Backend,
+    model: Arc<Model>,
+    context: Option<Context>,
+    params: ContextParams,
+    context_length: u32,
+    parallel: u32,
+    queue: usize,
+}
+
+impl Loaded {
+    pub(super) fn load(
+        config: &LocalConfig,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<Self, LoadError> {
+        std::fs::File::open(&config.model).map_err(LoadError::File)?;
+        let backend = Backend::init();
+        let model = Model::load(backend, &config.model, config.gpu_layers(), progress)?;
+        if model.has_encoder() {
+            let message = "encoder-decoder models are not served";
+            return Err(LoadError::Unsupported(message.into()));
+        }
+        let model = Arc::new(model);
+        let context_length = config.context(model.context_trained());
+        let threads = config.threads();
+        let params = ContextParams {
+            cells: config.cells(context_length),
+            batch_tokens: config.batch(),
+            micro_batch_tokens: config.micro_batch(),
+            outputs: config.sequences() + EXTRA_OUTPUTS,
+            sequences: config.sequences_kept(model.is_recurrent()),
+            threads: (threads, threads),
+            embeddings: None,
+        };
+        let made = Context::new(backend, Arc::clone(&model), params);
+        let context = made.ok_or_else(|| LoadError::Context {
+            cells: params.cells,
+            cause: backend.take_error().unwrap_or_default(),
+        })?;
+        let mut loaded = Self {
+            backend,
+            model,
+            // Without a memory the model can embed, but not generate.
+            context: context.has_memory().then_some(context),
+            params,
+            context_length,
+            parallel: config.sequences(),
+            queue: config.queue_limit as usize,
+        };
+        loaded.warm_up()?;
+        Ok(loaded)
+    }
+
+    /// Computes a token, so that the first request finds pages and buffers in place.
+    fn warm_up(&mut self) -> Result<(), LoadError> {
+        let Some(context) = &mut self.context else {
+            return Ok(());
+        };
+        let mut batch = Batch::default();
+        batch.push(self.model.bos().unwrap_or(0), 0, 0, true);
+        let decoded = context.decode(&mut batch);
+        decoded.map_err(|e| LoadError::WarmUp(e.to_string()))?;
+        context.clear();
+        Ok(())
+    }
+
+    pub(super) fn model(&self) -> Arc<Model> {
+        Arc::clone(&self.model)
+    }
+
+    pub(super) fn generates(&self) -> bool {
+        self.context.is_some()
+    }
+
+    pub(super) fn embedding_tokens(&self) -> u32 {
+        embedder::most_tokens(&self.model, self.context_length)
+    }
+
+    pub(super) fn info(&self) -> ModelInfo {
+        ModelInfo {
+            vocab_size: self.model.vocab_size(),
+            embedding_length: self.model.embedding_length(),
+            context_length: self.context_length,
+            parallel: self.parallel,
+            model_bytes: self.model.tensor_bytes(),
+            infill: self.model.infill_tokens().is_some(),
+            embeddings: true,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            parallel: self.parallel,
+            sequences: self.params.sequences,
+            cells: self.context.as_ref().map_or(0, Context::cells),
+            batch_tokens: self.params.batch_tokens as usize,
+            batch_outputs: self.params.outputs as usize,
+            queue: self.queue,
+            reuse: if self.model.is_recurrent() {
+                Reuse::Whole
+            } else {
+                Reuse::Any
+            },
+        }
+    }
+
+    /// What the thread works with.
+    pub(super) fn into_parts(self) -> Parts {
+        let limits = self.limits();
+        let most = self.embedding_tokens();
+        let model = Arc::clone(&self.model);
+        Parts {
+            scheduler: Scheduler::new(limits),
+            embedder: Embedder::new(self.backend, model, self.params, most),
+            cells: limits.cells,
+            context: self.context,
+        }
+    }
+}
+
+/// What the thread works with.
+pub(super) struct Parts {
+    pub(super) scheduler: Scheduler,
+    pub(super) embedder: Embedder,
+    /// `None`: the model embeds only.
+    pub(super) context: Option<Context>,
+    /// Cells of the cache.
+    pub(super) cells: u32,
+}
