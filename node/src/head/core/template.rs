@@ -13,7 +13,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
 
 mod python;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Instructions that one rendering may take: some 50 times what ten thousand messages need in
 /// the largest template known, and below a second.

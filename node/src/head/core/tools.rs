@@ -82,6 +82,7 @@ impl Tools {
         if let Some((name, _)) = functions.iter().find(|(name, _)| !names.insert(name)) {
             return Err(PromptError::Tools(format!("two tools are named {name:?}")));
         }
+        let json = json.into_iter().map(completed).collect();
         Ok(Self { json, functions })
     }
 
@@ -136,6 +137,19 @@ fn function(tool: &Value) -> Result<(String, Value), PromptError> {
         }
     };
     Ok((name.to_owned(), parameters))
+}
+
+/// A tool with the keys that clients may leave out and templates rely on.
+fn completed(mut tool: Value) -> Value {
+    tool["type"] = "function".into();
+    if let Some(function) = tool["function"].as_object_mut() {
+        function.entry("description").or_insert_with(|| "".into());
+        let parameters = function.entry("parameters").or_insert(Value::Null);
+        if parameters.is_null() {
+            *parameters = json!({ "type": "object", "properties": {} });
+        }
+    }
+    tool
 }
 
 fn is_tool_name(name: &str) -> bool {
