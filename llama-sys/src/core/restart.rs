@@ -23,12 +23,15 @@ pub struct RestartPolicy {
     pub max_load_failures: u32,
     /// A load that reports no progress for this long has hung.
     pub load_stall: Duration,
+    /// A worker that has work and does none of it for this long has hung: a driver, or a grammar
+    /// that llama.cpp cannot get through.
+    pub run_stall: Duration,
 }
 
 impl Default for RestartPolicy {
     /// A first restart at once (a running answer waits for it), five tries within some seconds.
     /// Two minutes of silence: the slowest step of a load that reports nothing is the warm-up of
-    /// a large model out of a cold disk.
+    /// a large model out of a cold disk. Five for work: a batch of 512 tokens at two a second.
     fn default() -> Self {
         Self {
             backoff_base: Duration::from_millis(100),
@@ -36,6 +39,7 @@ impl Default for RestartPolicy {
             max_failures: 5,
             max_load_failures: 3,
             load_stall: Duration::from_secs(120),
+            run_stall: Duration::from_secs(300),
         }
     }
 }
@@ -64,7 +68,7 @@ pub enum Phase {
 pub enum Action {
     /// Start a worker.
     Start,
-    /// End the worker: its load has hung. Its death is reported like any other.
+    /// End the worker: it has hung. Its death is reported like any other.
     KillStalled,
 }
 
@@ -77,6 +81,8 @@ pub struct Restart {
     failures: u32,
     /// Cause of the last death.
     cause: String,
+    /// The last sign of work since it has some; `None`: it has none.
+    working: Option<Instant>,
     ever_ready: bool,
     starts: u32,
 }
@@ -89,6 +95,7 @@ impl Restart {
             phase: Phase::Waiting { until: now },
             failures: 0,
             cause: String::new(),
+            working: None,
             ever_ready: false,
             starts: 0,
         }
@@ -119,7 +126,8 @@ impl Restart {
         match self.phase {
             Phase::Waiting { until } => Some(until),
             Phase::Loading { progress } => Some(progress + self.policy.load_stall),
-            Phase::Ready | Phase::Failed(_) => None,
+            Phase::Ready => self.working.map(|sign| sign + self.policy.run_stall),
+            Phase::Failed(_) => None,
         }
     }
 
@@ -127,6 +135,10 @@ impl Restart {
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         if self.next_deadline()? > now {
             return None;
+        }
+        if matches!(self.phase, Phase::Ready) {
+            self.working = Some(now);
+            return Some(Action::KillStalled);
         }
         let action = match self.phase {
             Phase::Waiting { .. } => {
@@ -137,6 +149,16 @@ impl Restart {
         };
         self.phase = Phase::Loading { progress: now };
         Some(action)
+    }
+
+    /// Whether the worker has work that waits for nobody else.
+    pub fn on_work(&mut self, has_work: bool, now: Instant) {
+        self.working = has_work.then(|| self.working.unwrap_or(now));
+    }
+
+    /// The worker showed that it works.
+    pub fn on_sign_of_work(&mut self, now: Instant) {
+        self.working = self.working.map(|_| now);
     }
 
     /// The load went on.
@@ -180,6 +202,7 @@ impl Restart {
             return;
         }
         self.failures = self.failures.saturating_add(1);
+        self.working = None;
         cause.clone_into(&mut self.cause);
         let limit = if self.ever_ready {
             self.policy.max_failures

@@ -45,6 +45,10 @@ struct Request {
     /// Until it is given to the worker.
     ask: Option<Ask>,
     answers: mpsc::Sender<Answer>,
+    /// Its events can be waited for; embeddings show no progress until they are done.
+    shows_progress: bool,
+    /// Events that were passed on and not yet taken.
+    untaken: u32,
 }
 
 struct Draining {
@@ -138,6 +142,7 @@ impl Actor {
             Turn::Life(LifeEvent::Ended(cause)) => self.on_death(&cause),
         }
         self.start_requests();
+        self.restart.on_work(self.has_work(), now());
         self.tally.on_requests(self.requests.len());
         match &self.draining {
             Some(draining) if self.requests.is_empty() || draining.until <= Instant::now() => {
@@ -152,7 +157,7 @@ impl Actor {
             && let Some(Action::KillStalled) = self.restart.poll(now())
             && let Some(life) = &mut self.life
         {
-            life.end("the load has made no progress");
+            life.end("it has hung: it made no progress");
         }
     }
 
@@ -188,9 +193,7 @@ impl Actor {
             Command::Submit { id, ask, answers } => self.submit(id, ask, answers),
             Command::Cancel(id) => self.cancel(id),
             Command::Credit(id, events) => {
-                if self.runs(id) {
-                    self.say(Message::Credit(id, events));
-                }
+                self.credit(id, events);
             }
             Command::Drain { deadline, done } => self.drain(deadline, done),
         }
@@ -214,7 +217,10 @@ impl Actor {
                 self.refuse_if_failed();
             }
             Message::Reply(id, reply) => self.answer(id, reply),
-            Message::Stats(load) => self.tally.on_stats(load),
+            Message::Stats(load) => {
+                self.restart.on_sign_of_work(now());
+                self.tally.on_stats(load);
+            }
             _ => self.end_life("it sent what only a node sends"),
         }
     }

@@ -69,6 +69,9 @@ fn script(job: &Job) -> Script {
         "long" => Script::say("y".repeat(3000)),
         "poison" => std::process::abort(),
         "panic" => panic!("a bug"),
+        "stuck" => loop {
+            std::thread::park();
+        },
         _ => Script::echo(job),
     }
 }

@@ -111,6 +111,30 @@ async fn a_panic_in_the_worker_is_a_death_with_its_cause() {
 }
 
 #[tokio::test]
+async fn a_request_that_hangs_its_worker_is_found() {
+    let mut config = config("fake");
+    config.restart.run_stall = Duration::from_millis(400);
+    let engine = ready(config).await;
+    // Its reader stands still for longer than a worker may: that is no hang.
+    let mut slow = engine.generate(job("long")).await.unwrap();
+    until("the reader's window is full", || {
+        slow.len() == slow.max_capacity()
+    })
+    .await;
+    let mut counted_events = engine.generate(job("count")).await.unwrap();
+    let seen = Seen::default().rest(&mut counted_events).await;
+    assert_eq!((seen.text, engine.load().restarts), (counted(), 0));
+    assert_eq!(Seen::default().rest(&mut slow).await.text.len(), 3000);
+    let refused = engine.generate(job("stuck")).await.map(drop);
+    assert!(
+        matches!(refused, Err(JobError::Inference(_))),
+        "{refused:?}"
+    );
+    reaches(&engine, |state| matches!(state, EngineState::Ready(_))).await;
+    assert_eq!(engine.load().restarts, 2);
+}
+
+#[tokio::test]
 async fn short_requests_survive_too() {
     let engine = ready(config("fake")).await;
     kill(engine.worker_pid().unwrap());

@@ -51,7 +51,7 @@ async fn a_load_that_hangs_is_ended() {
         Some(Event::Queued { .. })
     ));
     let cause = given_up(&engine).await;
-    assert!(cause.contains("no progress"), "{cause}");
+    assert!(cause.contains("it has hung"), "{cause}");
     let end = Seen::default().rest(&mut events).await.end;
     assert!(matches!(end, Some(Event::Failed(JobError::LoadFailed(_)))));
 }

@@ -76,6 +76,23 @@ fn silence_ends_a_load_and_progress_does_not() {
     assert_eq!(restart.poll(now + stall / 2 + stall), None);
 }
 
+#[test]
+fn a_worker_that_has_work_and_does_none_is_ended() {
+    let (mut restart, now) = started();
+    restart.on_ready();
+    assert_eq!(restart.next_deadline(), None);
+    let stall = RestartPolicy::default().run_stall;
+    restart.on_work(true, now);
+    restart.on_sign_of_work(now + stall / 2);
+    restart.on_work(true, now + stall / 2);
+    assert_eq!(restart.poll(now + stall), None);
+    let later = now + stall / 2 + stall;
+    assert_eq!(restart.poll(later), Some(Action::KillStalled));
+    assert_eq!(restart.poll(later), None);
+    restart.on_work(false, later);
+    assert_eq!(restart.next_deadline(), None);
+}
+
 proptest! {
     /// Whatever happens, starts are finite without good answers, pauses stay within the cap, and
     /// a failed worker stays failed.

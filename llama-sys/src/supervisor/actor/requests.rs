@@ -3,11 +3,11 @@
 use tokio::sync::mpsc;
 
 use super::super::Answer;
-use super::{Actor, Request};
+use super::{Actor, Request, now};
 use crate::core::restart::Phase;
 use crate::core::suspects::Suspects;
 use crate::engine::{Event, JobError};
-use crate::worker::ipc::{Ask, Message, Reply, RequestId};
+use crate::worker::ipc::{Ask, CREDIT_WINDOW, Message, Reply, RequestId};
 
 impl Actor {
     pub(super) fn submit(&mut self, id: RequestId, ask: Ask, answers: mpsc::Sender<Answer>) {
@@ -21,8 +21,13 @@ impl Actor {
             let _ = answers.try_send(Answer::Reply(Reply::Refused(refusal)));
             return;
         }
-        let ask = Some(ask);
-        self.requests.insert(id, Request { ask, answers });
+        let request = Request {
+            shows_progress: matches!(ask, Ask::Generate(_)),
+            ask: Some(ask),
+            answers,
+            untaken: 0,
+        };
+        self.requests.insert(id, request);
         self.suspects.enqueue(id.0);
     }
 
@@ -33,10 +38,24 @@ impl Actor {
         }
     }
 
-    pub(super) fn runs(&self, id: RequestId) -> bool {
-        self.requests
-            .get(&id)
-            .is_some_and(|request| request.ask.is_none())
+    pub(super) fn credit(&mut self, id: RequestId, events: u32) {
+        if let Some(request) = self.requests.get_mut(&id)
+            && request.ask.is_none()
+        {
+            request.untaken = request.untaken.saturating_sub(events);
+            self.say(Message::Credit(id, events));
+        }
+    }
+
+    /// Whether the worker has work that it could do and show. An answer whose reader stands
+    /// still holds its slot, and others may wait for that: then silence says nothing.
+    pub(super) fn has_work(&self) -> bool {
+        let mut running = self
+            .requests
+            .values()
+            .filter(|request| request.ask.is_none());
+        let moves = |request: &Request| request.shows_progress && request.untaken < CREDIT_WINDOW;
+        running.next().is_some_and(moves) && running.all(moves)
     }
 
     /// Gives the worker every request that may run on it now.
@@ -60,9 +79,11 @@ impl Actor {
 
     /// Carries a reply to its request. One that nobody waits for was cancelled meanwhile.
     pub(super) fn answer(&mut self, id: RequestId, reply: Reply) {
-        let Some(request) = self.requests.get(&id) else {
+        self.restart.on_sign_of_work(now());
+        let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
+        request.untaken += u32::from(matches!(reply, Reply::Event(_)));
         if let Reply::Event(Event::Delta(delta)) = &reply {
             let tokens = u32::try_from(delta.tokens.len()).unwrap_or(u32::MAX);
             self.suspects.on_progress(id.0, tokens);
