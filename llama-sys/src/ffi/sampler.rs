@@ -60,6 +60,13 @@ impl Sampler {
         Self::own(sampler, model)
     }
 
+    /// Keeps the `k` likeliest candidates: what [`crate::core::select::top_k`] is tested against.
+    #[cfg(test)]
+    pub(crate) fn top_k(model: &Arc<Model>, k: i32) -> Option<Self> {
+        // SAFETY: plain values.
+        Self::own(unsafe { sys::llama_sampler_init_top_k(k) }, model)
+    }
+
     /// Keeps the likeliest candidates that make up the probability `p` together.
     pub(crate) fn top_p(model: &Arc<Model>, p: f32) -> Option<Self> {
         // SAFETY: plain values.

@@ -273,3 +273,6 @@ fn check(model: &Model, sampling: &Sampling) -> Result<(), JobError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
