@@ -65,6 +65,3 @@ pub(crate) async fn create(
     note_server(&mut response, served_by.as_deref());
     Ok(response)
 }
-
-#[cfg(test)]
-mod tests;

@@ -48,15 +48,10 @@ impl Envelope {
 
     /// A whole answer.
     pub(crate) fn whole(&self, choices: Vec<Value>, usage: UsageJson) -> Value {
-        json!({
-            "id": self.id,
-            "object": self.object,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": FINGERPRINT,
-            "choices": choices,
-            "usage": usage,
-        })
+        let mut answer = self.repeated();
+        answer["choices"] = Value::Array(choices);
+        answer["usage"] = json!(usage);
+        answer
     }
 
     /// One chunk: `write` appends what stands in `choices`, `usage` the field, if it is there.
@@ -86,17 +81,20 @@ impl Envelope {
     }
 
     fn render_prefix(&self) -> Vec<u8> {
-        let fields = json!({
+        let mut prefix = self.repeated().to_string().into_bytes();
+        prefix.pop();
+        prefix.extend_from_slice(b",\"choices\":[");
+        prefix
+    }
+
+    fn repeated(&self) -> Value {
+        json!({
             "id": self.id,
             "object": self.object,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": FINGERPRINT,
-        });
-        let mut prefix = fields.to_string().into_bytes();
-        prefix.pop();
-        prefix.extend_from_slice(b",\"choices\":[");
-        prefix
+        })
     }
 }
 
@@ -117,18 +115,6 @@ impl ChunkUsage {
         match include_usage {
             true => Self::Null,
             false => Self::Absent,
-        }
-    }
-}
-
-#[cfg(test)]
-impl Envelope {
-    /// One with known id and time, for golden answers.
-    pub(crate) fn fixed(object: &'static str, model: &str) -> Self {
-        Self {
-            id: "ID".to_owned(),
-            created: 7,
-            ..Self::new("", object, model.to_owned())
         }
     }
 }

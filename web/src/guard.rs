@@ -52,6 +52,7 @@ pub(crate) async fn observe(
 }
 
 /// 500 without detail for a handler that panicked; the log has it.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 pub(crate) fn react_to_panic(panic: Box<dyn Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<String>()

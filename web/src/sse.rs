@@ -69,12 +69,6 @@ impl Events {
     pub(crate) fn done(&mut self) {
         self.buffer.put_slice(DONE);
     }
-
-    /// What was written so far.
-    #[cfg(test)]
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.buffer).unwrap()
-    }
 }
 
 /// Whether a stream goes on.

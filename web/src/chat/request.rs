@@ -189,6 +189,3 @@ fn top_logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
         (true, top) => Ok(Some(clamp(top.unwrap_or(0)))),
     }
 }
-
-#[cfg(test)]
-mod tests;

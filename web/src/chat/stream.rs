@@ -230,6 +230,3 @@ impl Transcript for ChatTranscript {
         Flow::Continue
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -130,6 +130,3 @@ fn logprobs(tokens: &[TokenLogprob]) -> Value {
     shown["refusal"] = Value::Null;
     shown
 }
-
-#[cfg(test)]
-mod tests;
