@@ -36,7 +36,7 @@ pub(crate) async fn create(
     let requests = params.spread(vec![request], &caller, &app.config)?;
     let choices = requests.len();
     let mut answers = app.answer(requests);
-    let grace = params.stream.then_some(sse::SETTLE_GRACE);
+    let grace = params.stream.then_some(app.config.stream_grace);
     if let Err(failure) = answers.settle(grace).await {
         return Err(app.refusal(failure).await);
     }

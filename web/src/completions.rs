@@ -47,7 +47,7 @@ pub(crate) async fn create(
         logprobs: asked.logprobs,
     };
     let mut answers = app.answer(requests);
-    let grace = params.stream.then_some(sse::SETTLE_GRACE);
+    let grace = params.stream.then_some(app.config.stream_grace);
     if let Err(failure) = answers.settle(grace).await {
         return Err(app.refusal(failure).await);
     }

@@ -44,7 +44,8 @@ pub struct WebConfig {
     pub allowed_hosts: Vec<String>,
     /// Largest request body, bytes.
     pub max_body_bytes: usize,
-    /// Bodies over 64 KiB that are read at the same time, bytes in all.
+    /// Bodies over 64 KiB that are read and parsed at the same time, bytes in all. The worst
+    /// body of a hostile client takes about 20 times its size once it is parsed.
     pub max_body_memory_bytes: usize,
     /// Largest request head (names and values of all headers), bytes.
     pub max_header_bytes: usize,
@@ -60,6 +61,12 @@ pub struct WebConfig {
     pub header_timeout: Duration,
     /// A body that has not arrived by then is refused with 408.
     pub body_timeout: Duration,
+    /// A client that takes nothing of what is sent to it for so long is cut off: it would hold
+    /// its place among the running answers for ever.
+    pub write_timeout: Duration,
+    /// How long a stream waits for its first event before it answers 200: what fails by then
+    /// still gets a fitting status (no such model, a prompt too long, no place).
+    pub stream_grace: Duration,
     /// Silence after which a stream gets a comment.
     pub keep_alive: Duration,
     /// What running requests get to finish after the shutdown began.
@@ -76,7 +83,7 @@ impl Default for WebConfig {
             cors_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_body_bytes: 32 << 20,
-            max_body_memory_bytes: 256 << 20,
+            max_body_memory_bytes: 64 << 20,
             max_header_bytes: 32 << 10,
             max_connections: 1024,
             max_running: 256,
@@ -84,6 +91,8 @@ impl Default for WebConfig {
             max_choices: 128,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            stream_grace: Duration::from_secs(5),
             keep_alive: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
         }

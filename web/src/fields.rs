@@ -5,8 +5,13 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use axum::extract::{FromRequest, Request};
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 
 use crate::{body, error::ApiError, state::App};
+
+/// Bodies up to here are parsed where they are: a millisecond at most. Larger ones would hold up
+/// the other streams of the thread.
+const PARSED_INLINE_BYTES: usize = 256 * 1024;
 
 /// The fields not yet taken.
 #[derive(Debug)]
@@ -17,7 +22,13 @@ impl FromRequest<Arc<App>> for Fields {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let body = body::read_json(app, request).await?;
-        Self::parse(&body.bytes)
+        if body.bytes.len() <= PARSED_INLINE_BYTES {
+            return Self::parse(&body.bytes);
+        }
+        let bytes = body.bytes.clone();
+        spawn_blocking(move || Self::parse(&bytes))
+            .await
+            .map_err(|_| ApiError::internal())?
     }
 }
 

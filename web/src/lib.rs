@@ -29,6 +29,7 @@ mod params;
 mod responses;
 mod router;
 mod sse;
+mod stall;
 mod state;
 mod usage;
 

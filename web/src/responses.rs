@@ -4,7 +4,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -33,9 +33,6 @@ mod request;
 use assembler::Assembler;
 use object::ResponseEvent;
 
-/// How long a stream waits for its first event: a refusal within it still gets its status.
-const STREAM_GRACE: Duration = Duration::from_millis(100);
-
 /// Answers whole or as a stream.
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
@@ -44,7 +41,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let asked = request::parse(&mut fields, &caller)?;
     let mut answers = app.answer(vec![asked.generate]);
-    let grace = asked.stream.then_some(STREAM_GRACE);
+    let grace = asked.stream.then_some(app.config.stream_grace);
     if let Err(failure) = answers.settle(grace).await {
         return Err(app.refusal(failure).await);
     }

@@ -21,6 +21,7 @@ use crate::{
     config::{BindError, WebConfig},
     manage::Management,
     router::router,
+    stall::StallGuard,
     state::App,
 };
 
@@ -38,6 +39,7 @@ pub struct Server {
     http: http1::Builder,
     connections: Arc<Semaphore>,
     drain_timeout: Duration,
+    write_timeout: Duration,
 }
 
 /// How the serving ended.
@@ -72,6 +74,7 @@ impl Server {
             http: http_builder(&config),
             connections: Arc::new(Semaphore::new(config.max_connections)),
             drain_timeout: config.drain_timeout,
+            write_timeout: config.write_timeout,
             router: router(&App::new(config, backend, management)),
         })
     }
@@ -95,7 +98,7 @@ impl Server {
                 (stream, place) = self.accept() => {
                     let serving = serve_connection(
                         self.http.clone(),
-                        stream,
+                        StallGuard::new(stream, self.write_timeout),
                         self.router.clone(),
                         shutdown.clone(),
                     );
@@ -118,7 +121,13 @@ impl Server {
             .expect("the semaphore is never closed");
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, place),
+                Ok((stream, _)) => {
+                    // A token is a small write that must not wait for an acknowledgement.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "no TCP_NODELAY");
+                    }
+                    return (stream, place);
+                }
                 Err(error) => {
                     react_to_accept_error(&error);
                     sleep(ACCEPT_RETRY).await;
@@ -144,14 +153,10 @@ fn http_builder(config: &WebConfig) -> http1::Builder {
 /// shutdown began. hyper drops a handler whose client is gone, and that cancels.
 async fn serve_connection(
     http: http1::Builder,
-    stream: TcpStream,
+    stream: StallGuard<TcpStream>,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    // A token is a small write that must not wait for an acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {

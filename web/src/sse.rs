@@ -18,9 +18,6 @@ use futures::Stream;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a stream waits for its first event before it answers 200: what fails by then still
-/// gets a fitting status (no such model, a prompt too long, no place).
-pub(crate) const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// A comment: parsers skip it, proxies and clients see life.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 /// The end of a stream of the OpenAI API.

@@ -1,5 +1,11 @@
 //! The HTTP API over real connections, with a scripted backend behind it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests: a failure is a panic, and values are written in place"
+)]
+
 #[path = "api/chat.rs"]
 mod chat;
 #[path = "api/client.rs"]

@@ -276,10 +276,11 @@ async fn several_choices_have_their_own_seeds_and_indices() {
     // The prompt counts once.
     assert_eq!(answer["usage"]["prompt_tokens"], 5);
     assert_eq!(answer["usage"]["completion_tokens"], 3);
-    let requests = server.backend.requests.lock().unwrap();
-    let ids: std::collections::BTreeSet<_> = requests.iter().map(|r| &r.request_id).collect();
+    let ids: std::collections::BTreeSet<String> = {
+        let requests = server.backend.requests.lock().unwrap();
+        requests.iter().map(|r| r.request_id.clone()).collect()
+    };
     assert_eq!(ids.len(), 3);
-    drop(requests);
 
     let body = ask(json!({ "n": 3, "seed": -2, "stream": true }));
     let chunks = server.post(CHAT, &body).await.chunks();

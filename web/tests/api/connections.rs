@@ -62,6 +62,7 @@ async fn silence_is_filled_while_a_request_waits() {
     };
     let config = WebConfig {
         keep_alive: Duration::from_millis(50),
+        stream_grace: Duration::from_millis(50),
         ..WebConfig::default()
     };
     let server = TestServer::with(config, waiting).await;
@@ -133,6 +134,9 @@ async fn a_drain_lets_running_streams_finish() {
     running.write_all(&bytes).await.unwrap();
     read_until(&mut running, "Hel").await;
     let mut idle = connect(server.address).await;
+    let alive = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    idle.write_all(alive).await.unwrap();
+    read_until(&mut idle, "ok").await;
     server.shutdown.cancel();
     read_all(&mut idle).await;
     let refused = tokio::net::TcpStream::connect(server.address).await;
@@ -181,4 +185,24 @@ async fn many_streams_at_once_are_not_mixed_up() {
         }
     };
     futures::future::join_all((0..100).map(one)).await;
+}
+
+/// A client that reads nothing fills every buffer on the way; then it must not hold its place.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let flood = |_: &_| -> Script {
+        let mut steps = vec![started()];
+        steps.extend(std::iter::repeat_n(text(&"x".repeat(1 << 20)), 64));
+        steps.push(Step::Hang);
+        Ok(steps)
+    };
+    let config = WebConfig {
+        write_timeout: Duration::from_millis(200),
+        ..WebConfig::default()
+    };
+    let server = TestServer::with(config, flood).await;
+    let mut stream = connect(server.address).await;
+    let bytes = request(LINE, &[], &body(json!({ "stream": true })));
+    stream.write_all(&bytes).await.unwrap();
+    server.backend.cancelled(1).await;
 }
