@@ -439,7 +439,7 @@ async fn messages_of_every_role_and_shape() {
 }
 
 #[tokio::test]
-async fn wrong_fields_are_refused_by_name() {
+async fn wrong_messages_are_refused_by_name() {
     let cases = [
         (json!({ "model": null }), "model"),
         (json!({ "model": 1 }), "model"),
@@ -467,6 +467,13 @@ async fn wrong_fields_are_refused_by_name() {
             json!({ "messages": [{ "role": "assistant", "tool_calls": [{}] }] }),
             "messages[0].tool_calls",
         ),
+    ];
+    refused_by_name(&cases).await;
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_refused_by_name() {
+    let cases = [
         (json!({ "temperature": 2.1 }), "temperature"),
         (json!({ "temperature": -0.1 }), "temperature"),
         (json!({ "temperature": "hot" }), "temperature"),
@@ -510,8 +517,12 @@ async fn wrong_fields_are_refused_by_name() {
             "tool_choice",
         ),
     ];
+    refused_by_name(&cases).await;
+}
+
+async fn refused_by_name(cases: &[(Value, &str)]) {
     for (more, param) in cases {
-        assert_eq!(refused(more.clone()).await["param"], param, "{more}");
+        assert_eq!(refused(more.clone()).await["param"], *param, "{more}");
     }
 }
 
