@@ -200,3 +200,6 @@ pub(super) async fn follow(
 async fn send(out: &mpsc::Sender<PullEvent>, event: PullEvent) {
     let _ = out.send(event).await;
 }
+
+#[cfg(test)]
+mod tests;
