@@ -2,8 +2,8 @@
 //! name means. [`Models`] is the handle; the decisions are in [`core`], the table is kept by a
 //! [`Registry`]. It loads no model and knows neither the API nor the command line.
 //!
-//! A pull goes: name → plan ([`resolve`]) → one download for all who ask ([`flight`]) → files in
-//! a staging folder ([`download`], resumed after anything) → header read → one rename ([`disk`])
+//! A pull goes: name → plan (`resolve`) → one download for all who ask ([`flight`]) → files in
+//! a staging folder (`download`, resumed after anything) → header read → one rename (`disk`)
 //! → table. Files of this machine are used in place and never written to.
 
 use std::path::{Path, PathBuf};

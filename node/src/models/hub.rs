@@ -49,7 +49,7 @@ pub enum HubError {
     /// 404 or 401, which the hub also gives for what does not exist.
     #[error("there is no repository `{0}`, or it is private and needs a token (HF_TOKEN)")]
     NoRepository(RepoId),
-    /// Larger or longer than [`MAX_LISTING`], [`MAX_PAGES`] and [`LISTING_TIME`].
+    /// More than 16 MiB, 40 pages or a minute.
     #[error("the hub's listing of the repository does not end")]
     Endless,
     /// The server says neither size nor range.

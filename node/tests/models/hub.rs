@@ -297,54 +297,56 @@ impl FakeHub {
         let Some(bytes) = bytes else {
             return send(stream, "404 Not Found", "", b"").await;
         };
-        let tag = etag.map_or_else(String::new, |etag| format!("ETag: {etag}\r\n"));
-        let same = request
-            .headers
-            .get("if-range")
-            .is_none_or(|tag| Some(tag.as_str()) == etag);
-        let range = request.headers.get("range").filter(|_| same);
-        let (from, to) = range.map_or((0, bytes.len()), |range| parse_range(range, bytes.len()));
-        let body = &bytes[from.min(bytes.len())..to];
-        let partial = format!(
-            "{tag}Content-Range: bytes {from}-{}/{}\r\n",
-            to.max(1) - 1,
-            bytes.len()
-        );
-        let (status, headers) = match range {
-            Some(_) => ("206 Partial Content", partial.as_str()),
-            None => ("200 OK", tag.as_str()),
-        };
+        let good = Good::new(request, bytes, etag);
         match deed {
-            None => self.count(send(stream, status, headers, body).await, body.len()),
-            Some(Deed::Cut(at)) => self.part(stream, (status, headers), body, at).await,
-            Some(Deed::Stall(at)) => {
+            None => {
+                let sent = send(stream, good.status, &good.headers, good.body()).await;
+                self.count(sent, good.body().len())
+            }
+            Some(deed) => self.misbehave(stream, &good, deed).await,
+        }
+    }
+
+    async fn misbehave(
+        &self,
+        stream: &mut TcpStream,
+        good: &Good,
+        deed: Deed,
+    ) -> std::io::Result<()> {
+        let (status, headers, body) = (good.status, good.headers.as_str(), good.body());
+        let all = good.bytes.len();
+        match deed {
+            Deed::Cut(at) => self.part(stream, (status, headers), body, at).await,
+            Deed::Stall(at) => {
                 self.part(stream, (status, headers), body, at).await?;
                 std::future::pending().await
             }
-            Some(Deed::WrongByte) => {
+            Deed::WrongByte => {
                 let mut wrong = body.to_vec();
                 let middle = wrong.len() / 2;
                 wrong[middle] ^= 1;
                 send(stream, status, headers, &wrong).await
             }
-            Some(Deed::Page) => send(stream, status, headers, &vec![b'<'; body.len()]).await,
-            Some(Deed::Length(length)) => send(stream, "200 OK", &tag, &vec![b'G'; length]).await,
-            Some(Deed::Endless) => endless(stream, body).await,
-            Some(Deed::IgnoreRange) => {
-                self.count(send(stream, "200 OK", &tag, &bytes).await, bytes.len())
+            Deed::Page => send(stream, status, headers, &vec![b'<'; body.len()]).await,
+            Deed::Length(length) => send(stream, "200 OK", "", &vec![b'G'; length]).await,
+            Deed::Endless => endless(stream, body).await,
+            Deed::IgnoreRange => {
+                let sent = send(stream, "200 OK", &good.tag, &good.bytes).await;
+                self.count(sent, all)
             }
-            Some(Deed::OtherRange) => {
-                let headers = format!(
-                    "{tag}Content-Range: bytes 1-{}/{}\r\n",
-                    bytes.len() - 1,
-                    bytes.len()
-                );
-                send(stream, "206 Partial Content", &headers, &bytes[1..]).await
+            Deed::OtherRange => {
+                let range = format!("Content-Range: bytes 1-{}/{all}\r\n", all - 1);
+                send(stream, "206 Partial Content", &range, &good.bytes[1..]).await
             }
-            Some(Deed::Status(status, header)) => {
-                let line = format!("{header}\r\n");
-                let header = if header.is_empty() { "" } else { line.as_str() };
-                send(stream, &format!("{status} X"), header, b"").await
+            Deed::Status(status, header) => {
+                let end = if header.is_empty() { "" } else { "\r\n" };
+                send(
+                    stream,
+                    &format!("{status} X"),
+                    &format!("{header}{end}"),
+                    b"",
+                )
+                .await
             }
         }
     }
@@ -371,6 +373,52 @@ impl FakeHub {
         stream.write_all(&body[..at]).await?;
         stream.flush().await?;
         self.count(Ok(()), at)
+    }
+}
+
+/// The answer that a good storage gives.
+struct Good {
+    status: &'static str,
+    headers: String,
+    tag: String,
+    bytes: Vec<u8>,
+    from: usize,
+    to: usize,
+}
+
+impl Good {
+    fn new(request: &Request, bytes: Vec<u8>, etag: Option<&str>) -> Self {
+        let tag = etag.map_or_else(String::new, |etag| format!("ETag: {etag}\r\n"));
+        let if_range = request.headers.get("if-range");
+        let same = if_range.is_none_or(|tag| Some(tag.as_str()) == etag);
+        let all = bytes.len();
+        let Some(range) = request.headers.get("range").filter(|_| same) else {
+            let (status, headers) = ("200 OK", tag.clone());
+            return Self {
+                status,
+                headers,
+                tag,
+                bytes,
+                from: 0,
+                to: all,
+            };
+        };
+        let (from, to) = parse_range(range, all);
+        let last = to.max(1) - 1;
+        let headers = format!("{tag}Content-Range: bytes {from}-{last}/{all}\r\n");
+        let (status, from) = ("206 Partial Content", from.min(all));
+        Self {
+            status,
+            headers,
+            tag,
+            bytes,
+            from,
+            to,
+        }
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.bytes[self.from..self.to]
     }
 }
 
