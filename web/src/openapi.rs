@@ -22,6 +22,7 @@ pub(crate) async fn show() -> Response {
 }
 
 /// One operation.
+#[derive(Clone, Copy)]
 struct Operation {
     method: &'static str,
     path: &'static str,

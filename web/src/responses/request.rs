@@ -121,7 +121,7 @@ fn tools(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
             let message = format!("Tools of type {} are not supported here.", tool["type"]);
             return Err(ApiError::field("tools", message).with_code("unsupported"));
         }
-        if !tool["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if tool["name"].as_str().is_none_or(str::is_empty) {
             return Err(wrong("tools", "functions with a `name`"));
         }
     }
