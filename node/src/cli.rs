@@ -5,7 +5,9 @@ mod chat;
 mod completions;
 mod config_show;
 mod connect;
+mod doctor;
 mod exit;
+mod models;
 mod pull;
 mod status;
 mod terminal;
@@ -41,6 +43,8 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Up(args) => up::run(&args, terminal),
         Command::Run(args) => chat::run(&args, terminal),
         Command::Pull(args) => pull::run(&args, terminal),
+        Command::Models(args) => models::run(&args, terminal),
+        Command::Doctor(args) => doctor::run(&args, terminal),
         Command::Rm(args) => status::rm(&args, terminal),
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
@@ -50,7 +54,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
             config_show::run(&args, terminal)
         }
         Command::Completions(args) => completions::run(&args, terminal),
-        Command::Models(_) | Command::Doctor(_) | Command::Worker => Err(CliError::NotBuilt),
+        Command::Worker => Err(CliError::NotBuilt),
     }
 }
 

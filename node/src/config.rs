@@ -309,6 +309,15 @@ impl Effective {
         SETTINGS.iter().map(|setting| self.line(setting)).collect()
     }
 
+    /// The set values in one line, secrets hidden, for the log.
+    pub fn to_line(&self) -> String {
+        let shown = SETTINGS.iter().filter_map(|setting| {
+            let value = (setting.show)(&self.config)?;
+            Some(format!("{} = {value}", setting.key))
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
     fn line(&self, setting: &Setting) -> String {
         let origin = self.origin(setting.key);
         match (setting.show)(&self.config) {

@@ -18,5 +18,6 @@ pub mod management;
 pub mod models;
 pub mod residency;
 pub mod router;
+pub mod shelf;
 pub mod store;
 pub mod up;

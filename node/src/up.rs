@@ -21,7 +21,7 @@ use crate::config::{Config, Effective};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::identity::{Identity, IdentityError};
 use crate::lifecycle::{Ending, Signals, run_until_told};
-use crate::models;
+use crate::shelf::ShelfError;
 use crate::store::{Store, StoreError};
 
 /// Threads that move requests and tokens. Inference has its own in the workers.
@@ -48,10 +48,7 @@ pub enum UpError {
     Store(#[from] StoreError),
     /// The model store cannot be opened.
     #[error(transparent)]
-    Models(#[from] models::OpenError),
-    /// A setting of the hub is no use.
-    #[error("{0}")]
-    Hub(String),
+    Shelf(#[from] ShelfError),
     /// The API cannot listen.
     #[error("{0}")]
     Bind(String),

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::api_client::ClientError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
+use crate::shelf::ShelfError;
+use crate::store::StoreError;
 use crate::up::UpError;
 
 /// A process's exit code.
@@ -47,6 +49,15 @@ pub enum CliError {
     /// The node does not start.
     #[error(transparent)]
     Up(#[from] UpError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The model store cannot be opened.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
     /// The node did not do it.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -77,7 +88,8 @@ impl CliError {
             Self::Config(_) | Self::NoPrompt => Exit::Usage,
             Self::Client(error) if error.is_no_node() => Exit::NoNode,
             Self::Client(error) if error.is_no_model() => Exit::NoModel,
-            Self::Up(UpError::DataDir(DataDirError::InUse { .. })) => Exit::DataDirInUse,
+            Self::DataDir(DataDirError::InUse { .. })
+            | Self::Up(UpError::DataDir(DataDirError::InUse { .. })) => Exit::DataDirInUse,
             Self::Up(UpError::Pin(error)) if error.is_absent() => Exit::NoModel,
             Self::Output(_) if self.is_silent() => Exit::Done,
             _ => Exit::Failed,

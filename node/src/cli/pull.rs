@@ -1,18 +1,14 @@
 //! `shoal pull`: the node fetches, this shows how far it is.
 
 use std::path::Path;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use web::manage::{PullEvent, StoredModel};
 
 use super::args::PullArgs;
 use super::connect::{client, wait};
 use super::{CliError, Exit, Terminal, text};
 use crate::api_client::Client;
-
-/// How often the bar is drawn while nothing comes.
-const TICK: Duration = Duration::from_millis(200);
+use crate::models::progress::PullBar;
 
 /// Fetches a model and prints its name.
 pub(super) fn run(args: &PullArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
@@ -46,44 +42,18 @@ fn absolute(name: &str) -> String {
 
 async fn fetch(client: &Client, name: &str) -> Result<StoredModel, CliError> {
     let mut events = client.pull(name).await?;
-    let bar = bar();
+    let mut bar = PullBar::new(&text::printable(name));
     while let Some(event) = events.next().await? {
+        bar.show(&event);
         match event {
-            PullEvent::Resolved {
-                name, total_bytes, ..
-            } => {
-                bar.set_length(total_bytes);
-                bar.set_message(text::printable(&name));
-            }
-            PullEvent::Progress {
-                done_bytes,
-                total_bytes,
-            } => {
-                bar.set_length(total_bytes);
-                bar.set_position(done_bytes);
-            }
-            PullEvent::Verifying => bar.set_message("comparing checksums"),
-            PullEvent::Done { model } => {
-                bar.finish_and_clear();
-                return Ok(model);
-            }
+            PullEvent::Done { model } => return Ok(model),
             PullEvent::Failed { message } => {
-                bar.finish_and_clear();
                 return Err(CliError::Pull(text::printable(&message)));
             }
+            _ => {}
         }
     }
     Err(CliError::Pull(
         "the node stopped in the middle; pull again to go on".into(),
     ))
-}
-
-/// Drawn on stderr, and only on a terminal.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
-    );
-    let bar = ProgressBar::new(0).with_style(style.expect("a fixed template"));
-    bar.enable_steady_tick(TICK);
-    bar
 }

@@ -181,6 +181,7 @@ fn secrets_show_nowhere() {
     let fake = Fake::default().with_file("hf_token = \"s3cret\"");
     let effective = fake.read(flag("api_key", "s3cret")).unwrap();
     assert!(!effective.to_toml().contains("s3cret"));
+    assert!(!effective.to_line().contains("s3cret"));
     assert!(!format!("{effective:?}").contains("s3cret"));
     let fake = Fake::default().with_file("api_key = 7\n");
     assert!(fake.read(Flags::new()).is_err());

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use protocol::ModelName;
-use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +24,10 @@ use crate::head::Surroundings;
 use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
-use crate::models::hub::{HubConfig, HubToken};
-use crate::models::{self, Models};
+use crate::models::Models;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{Router, Shelf};
+use crate::shelf;
 use crate::store::Store;
 
 /// Everything that a running node is made of.
@@ -51,7 +50,7 @@ impl Parts {
         store: Store,
     ) -> Result<Self, UpError> {
         let config = effective.config.clone();
-        let models = Models::open(models_config(&config)?, Box::new(store.table()?))?;
+        let models = shelf::open(&config, &store)?;
         let pinned = pinned::find(&config.pinned, &models).await?;
         let budget_bytes = budget(&config);
         let loader = loader(&config, &models, budget_bytes)?;
@@ -169,29 +168,6 @@ impl Shelf for Stored {
 
 fn program() -> Result<PathBuf, UpError> {
     Ok(std::env::current_exe()?)
-}
-
-fn models_config(config: &Config) -> Result<models::Config, UpError> {
-    let defaults = HubConfig::default();
-    let token = config.models.hub_token.as_ref();
-    let token = token.map(|token| HubToken::new(token.reveal())).transpose();
-    let endpoint = match &config.models.hub_endpoint {
-        Some(text) => {
-            Url::parse(text).map_err(|error| UpError::Hub(format!("hf_endpoint: {error}")))?
-        }
-        None => defaults.endpoint.clone(),
-    };
-    let hub = HubConfig {
-        endpoint,
-        token: token.map_err(|error| UpError::Hub(format!("hf_token: {error}")))?,
-        ..defaults
-    };
-    Ok(models::Config {
-        hub,
-        offline: config.offline,
-        budget_bytes: config.models.disk_budget_bytes,
-        ..models::Config::new(config.models_dir())
-    })
 }
 
 fn budget(config: &Config) -> u64 {

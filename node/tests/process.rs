@@ -1,0 +1,405 @@
+//! The real binary, from outside: addresses, signals, one owner, `kill -9`, exit codes. A small
+//! HTTP/1.0 client is enough; the API itself is tested elsewhere.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A condition that is not met by then never will be.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn shoal(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoal"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHOAL_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("HOME", dir)
+        .env("XDG_CONFIG_HOME", dir.join("config"))
+        .env("SHOAL_DATA_DIR", dir.join("data"))
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    shoal(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A node on a free port; killed when dropped.
+struct Node {
+    child: Child,
+    dir: PathBuf,
+    api: String,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Node {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = shoal(dir);
+        command
+            .args(["up", "--offline", "--api", "127.0.0.1:0"])
+            .args(args);
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let api = first.trim().strip_prefix("listening on http://");
+        let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        let api = api
+            .unwrap_or_else(|| panic!("{first:?}\n{}", log()))
+            .to_owned();
+        Self {
+            child,
+            dir: dir.to_path_buf(),
+            api,
+            stdout,
+        }
+    }
+
+    fn addr_file(&self) -> PathBuf {
+        self.dir.join("data/run/api.addr")
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        wait_for("the node's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    fn request(&self, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.api).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{head} HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
+            self.api
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn fixture() -> String {
+    format!(
+        "{}/../tests/fixtures/tiny-moe-q8_0.gguf",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+#[test]
+fn a_node_says_where_it_is_and_leaves_cleanly() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), &[]);
+    let written = std::fs::read_to_string(node.addr_file()).unwrap();
+    assert_eq!(written, format!("{}\n", node.api));
+    assert!(node.request("GET /healthz", "").starts_with("HTTP/1.0 200"));
+
+    let status = run(dir.path(), &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["api"], node.api.as_str());
+    assert_eq!(status["mode"], "offline");
+
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), Some(0));
+    assert!(!node.addr_file().exists());
+    let mut rest = String::new();
+    node.stdout.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("OpenAI API: http://"), "{rest}");
+}
+
+#[test]
+fn a_second_node_is_refused_and_names_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let second = run(dir.path(), &["up", "--offline", "--api", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(5));
+    let told = text(&second.stderr);
+    assert!(
+        told.contains(&format!("process {}", node.child.id())),
+        "{told}"
+    );
+    assert!(told.contains(&node.api), "{told}");
+    assert!(node.addr_file().exists(), "the first one's address stays");
+}
+
+#[test]
+fn identity_and_state_outlive_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fixture();
+    let mut ids = Vec::new();
+    for round in 0..3 {
+        let args = if round == 0 {
+            vec!["--client", "--model", &model]
+        } else {
+            vec!["--client"]
+        };
+        let mut node = Node::start(dir.path(), &args);
+        let status = run(dir.path(), &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        ids.push(status["node_id"].as_str().unwrap().to_owned());
+        assert_eq!(status["stored"], 1, "what was acknowledged is there");
+        node.child.kill().unwrap();
+        node.child.wait().unwrap();
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    // The dead node left its address; nobody answers there, and that is said.
+    let asked = run(dir.path(), &["status"]);
+    assert_eq!(asked.status.code(), Some(3));
+    // The store is read without a node.
+    let models = run(dir.path(), &["models", "--json"]);
+    let models: serde_json::Value = serde_json::from_slice(&models.stdout).unwrap();
+    assert_eq!(models[0]["name"], "tiny-moe-q8_0");
+}
+
+#[test]
+fn without_a_node_commands_say_how_to_start_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["ps"][..],
+        &["status"],
+        &["run", "m", "hi"],
+        &["pull", "x"],
+        &["rm", "x"],
+        &["bench"],
+    ] {
+        let output = run(dir.path(), args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}");
+        let told = text(&output.stderr);
+        assert!(
+            told.contains("shoal up") && told.lines().count() == 1,
+            "{told}"
+        );
+    }
+    let models = run(dir.path(), &["models"]);
+    assert_eq!(models.status.code(), Some(0));
+    assert!(!dir.path().join("data").exists(), "asking makes nothing");
+}
+
+#[test]
+fn wrong_settings_are_named_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let unknown = shoal(dir.path())
+        .env("SHOAL_TREADS", "2")
+        .arg("up")
+        .output()
+        .unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        text(&unknown.stderr).contains("`SHOAL_THREADS`"),
+        "{}",
+        text(&unknown.stderr)
+    );
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "ctxsize = 1").unwrap();
+    let unknown = run(dir.path(), &["up", "--config", file.to_str().unwrap()]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        text(&unknown.stderr).contains("`ctx_size`"),
+        "{}",
+        text(&unknown.stderr)
+    );
+    let open = run(dir.path(), &["up", "--api", "0.0.0.0:0"]);
+    assert_eq!(open.status.code(), Some(2));
+    assert!(
+        text(&open.stderr).contains("no_api_key"),
+        "{}",
+        text(&open.stderr)
+    );
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn missing_models_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = run(
+        dir.path(),
+        &[
+            "up",
+            "--offline",
+            "--api",
+            "127.0.0.1:0",
+            "--model",
+            "./gone.gguf",
+        ],
+    );
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(
+        text(&gone.stderr).contains("./gone.gguf"),
+        "{}",
+        text(&gone.stderr)
+    );
+    let absent = run(
+        dir.path(),
+        &[
+            "up",
+            "--offline",
+            "--api",
+            "127.0.0.1:0",
+            "--model",
+            "no/such",
+        ],
+    );
+    assert_eq!(absent.status.code(), Some(4), "{}", text(&absent.stderr));
+    let node = Node::start(dir.path(), &[]);
+    let absent = run(dir.path(), &["run", "no/such", "hi"]);
+    assert_eq!(absent.status.code(), Some(4), "{}", text(&absent.stderr));
+    drop(node);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    drop(Node::start(dir.path(), &[]));
+    let key = dir.path().join("data/identity.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = run(dir.path(), &["up", "--offline", "--api", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("chmod 600"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
+fn the_api_key_is_wanted_and_taken_from_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("config/shoal");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "api_key = \"k3y\"\n").unwrap();
+    let node = Node::start(dir.path(), &[]);
+    assert!(
+        node.request("GET /v1/models", "")
+            .starts_with("HTTP/1.0 401")
+    );
+    assert_eq!(run(dir.path(), &["ps"]).status.code(), Some(0));
+    assert_eq!(
+        run(dir.path(), &["ps", "--api-key", "other"]).status.code(),
+        Some(1)
+    );
+    let shown = text(&run(dir.path(), &["config", "show"]).stdout);
+    assert!(shown.contains("api_key = \"(hidden)\""), "{shown}");
+}
+
+#[test]
+fn a_client_node_says_why_it_serves_no_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fixture();
+    let node = Node::start(dir.path(), &["--client", "--model", &model]);
+    let body = r#"{"model":"tiny-moe-q8_0","messages":[{"role":"user","content":"hi"}]}"#;
+    let answer = node.request("POST /v1/chat/completions", body);
+    assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
+    assert!(answer.contains("--client"), "{answer}");
+    assert!(node.request("GET /readyz", "").starts_with("HTTP/1.0 503"));
+}
+
+#[cfg(feature = "llama")]
+#[test]
+fn a_model_file_is_served_and_an_answer_outlives_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fixture();
+    let mut node = Node::start(dir.path(), &["--model", &model]);
+    let answer = run(
+        dir.path(),
+        &["run", "tiny-moe-q8_0", "hello", "--max-tokens", "8"],
+    );
+    assert_eq!(answer.status.code(), Some(0), "{}", text(&answer.stderr));
+    assert!(!answer.stdout.is_empty());
+    let loaded = text(&run(dir.path(), &["ps"]).stdout);
+    assert!(loaded.contains("tiny-moe-q8_0  ready"), "{loaded}");
+
+    // A long answer that runs when the node is told to stop is finished first.
+    let mut stream = TcpStream::connect(&node.api).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let body = r#"{"model":"tiny-moe-q8_0","prompt":"a","max_tokens":200,"stream":true,"logit_bias":{"0":-100}}"#;
+    write!(
+        stream,
+        "POST /v1/completions HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        node.api,
+        body.len()
+    )
+    .unwrap();
+    let mut first = [0; 64];
+    stream.read_exact(&mut first).unwrap();
+    node.signal("TERM");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("data: [DONE]"), "the answer was cut: {rest}");
+    assert_eq!(node.exit_code(), Some(0));
+}
+
+#[test]
+fn completions_and_help_need_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(dir.path(), &["completions", shell]);
+        assert!(
+            script.status.success() && text(&script.stdout).contains("ctx-size"),
+            "{shell}"
+        );
+        assert!(
+            !text(&script.stdout).contains("worker"),
+            "hidden commands stay hidden"
+        );
+    }
+    assert!(text(&run(dir.path(), &["--help"]).stdout).contains("Exit codes:"));
+    assert_eq!(run(dir.path(), &["--nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_doctor_finds_a_fresh_machine_well_and_names_what_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let healthy = run(dir.path(), &["doctor"]);
+    let told = text(&healthy.stdout);
+    assert!(told.contains("ok    node: running at"), "{told}");
+    drop(node);
+    std::fs::write(dir.path().join("data/state/conf"), [0xff; 64]).unwrap();
+    let ill = run(dir.path(), &["doctor"]);
+    assert_eq!(ill.status.code(), Some(1));
+    assert!(
+        text(&ill.stdout).contains("fail  state"),
+        "{}",
+        text(&ill.stdout)
+    );
+}
