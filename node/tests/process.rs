@@ -3,120 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "process/node.rs"]
+mod node;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-/// A condition that is not met by then never will be.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn shoal(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shoal"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHOAL_")) {
-        command.env_remove(name);
-    }
-    command
-        .env("HOME", dir)
-        .env("XDG_CONFIG_HOME", dir.join("config"))
-        .env("SHOAL_DATA_DIR", dir.join("data"))
-        .stdin(Stdio::null());
-    command
-}
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    shoal(dir).args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// A node on a free port; killed when dropped.
-struct Node {
-    child: Child,
-    dir: PathBuf,
-    api: String,
-    stdout: BufReader<std::process::ChildStdout>,
-}
-
-impl Node {
-    fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut command = shoal(dir);
-        command
-            .args(["up", "--offline", "--api", "127.0.0.1:0"])
-            .args(args);
-        let log = std::fs::File::create(dir.join("log")).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
-        let api = first.trim().strip_prefix("listening on http://");
-        let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        let api = api
-            .unwrap_or_else(|| panic!("{first:?}\n{}", log()))
-            .to_owned();
-        Self {
-            child,
-            dir: dir.to_path_buf(),
-            api,
-            stdout,
-        }
-    }
-
-    fn addr_file(&self) -> PathBuf {
-        self.dir.join("data/run/api.addr")
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        wait_for("the node's end", || self.child.try_wait().unwrap()).code()
-    }
-
-    fn request(&self, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.api).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{head} HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
-            self.api
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use self::node::{Node, PATIENCE, run, shoal, text};
 
 fn fixture() -> String {
     format!(
@@ -338,10 +231,11 @@ fn a_client_node_says_why_it_serves_no_model() {
 fn a_model_file_is_served_and_an_answer_outlives_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     let model = fixture();
-    let mut node = Node::start(dir.path(), &["--model", &model]);
+    // One thread does not spin for the others on a busy machine.
+    let mut node = Node::start(dir.path(), &["--model", &model, "--threads", "1"]);
     let answer = run(
         dir.path(),
-        &["run", "tiny-moe-q8_0", "hello", "--max-tokens", "8"],
+        &["run", "tiny-moe-q8_0", "hello", "--max-tokens", "4"],
     );
     assert_eq!(answer.status.code(), Some(0), "{}", text(&answer.stderr));
     assert!(!answer.stdout.is_empty());
@@ -351,7 +245,7 @@ fn a_model_file_is_served_and_an_answer_outlives_sigterm() {
     // A long answer that runs when the node is told to stop is finished first.
     let mut stream = TcpStream::connect(&node.api).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let body = r#"{"model":"tiny-moe-q8_0","prompt":"a","max_tokens":200,"stream":true,"logit_bias":{"0":-100}}"#;
+    let body = r#"{"model":"tiny-moe-q8_0","prompt":"a","max_tokens":24,"stream":true,"logit_bias":{"0":-100}}"#;
     write!(
         stream,
         "POST /v1/completions HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

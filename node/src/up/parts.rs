@@ -39,6 +39,7 @@ pub(super) struct Parts {
     residency_stop: CancellationToken,
     residency_task: JoinHandle<()>,
     pinned: Vec<Pinned>,
+    loads_nothing: bool,
     ready: watch::Sender<Readiness>,
 }
 
@@ -51,7 +52,7 @@ impl Parts {
     ) -> Result<Self, UpError> {
         let config = effective.config.clone();
         let models = shelf::open(&config, &store)?;
-        let pinned = pinned::find(&config.pinned, &models).await?;
+        let pinned = pinned::find(&config, &models).await?;
         let budget_bytes = budget(&config);
         let loader = loader(&config, &models, budget_bytes)?;
         let residency_stop = CancellationToken::new();
@@ -77,6 +78,7 @@ impl Parts {
             residency_stop,
             residency_task: tokio::spawn(task),
             pinned,
+            loads_nothing: no_engine(&config).is_some(),
             ready,
         })
     }
@@ -99,6 +101,9 @@ impl Parts {
 
     /// Loads what is kept ready; then `/readyz` says so.
     pub(super) fn preload(&self) -> JoinHandle<()> {
+        if self.loads_nothing {
+            return tokio::spawn(async {});
+        }
         let (models, residency) = (self.models.clone(), self.residency.clone());
         let loading = pinned::preload(self.pinned.clone(), models, residency);
         let ready = self.ready.clone();

@@ -7,6 +7,7 @@ use protocol::ModelName;
 use tracing::{info, warn};
 use web::manage::PullEvent;
 
+use crate::config::Config;
 use crate::models::{Models, PullError, ResolveError};
 use crate::residency::Residency;
 
@@ -23,7 +24,7 @@ pub enum PinError {
         cause: Box<PullError>,
     },
     /// There is no such model, and it cannot be fetched.
-    #[error("--model {text}: {cause}")]
+    #[error("--model {text} is not here: {cause}")]
     Absent {
         /// What was given.
         text: String,
@@ -56,12 +57,19 @@ pub(super) enum Pinned {
     ToFetch(String),
 }
 
-/// Finds each model, taking files in; what is not here is checked to be something that can be
-/// fetched, and fetched later.
-pub(super) async fn find(texts: &[String], models: &Models) -> Result<Vec<Pinned>, PinError> {
-    let mut found = Vec::with_capacity(texts.len());
-    for text in texts {
-        found.push(find_one(text, models).await?);
+/// Finds each model, taking files in. What is not here is fetched later, unless the node is to
+/// keep off the network.
+pub(super) async fn find(config: &Config, models: &Models) -> Result<Vec<Pinned>, PinError> {
+    let mut found = Vec::with_capacity(config.pinned.len());
+    for text in &config.pinned {
+        let model = find_one(text, models).await?;
+        if config.offline && matches!(model, Pinned::ToFetch(_)) {
+            return Err(PinError::Absent {
+                text: text.clone(),
+                cause: Box::new(PullError::Offline),
+            });
+        }
+        found.push(model);
     }
     Ok(found)
 }
