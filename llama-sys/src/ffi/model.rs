@@ -116,6 +116,26 @@ impl Model {
         u32::try_from(n).unwrap_or(0)
     }
 
+    /// Bytes that one token takes in a KV cache of F16, as far as the file tells: an upper bound
+    /// for architectures that keep less.
+    pub(crate) fn cell_bytes(&self) -> u64 {
+        // SAFETY: the model lives as long as `self`.
+        let [layers, heads, heads_kv, width] = unsafe {
+            [
+                sys::llama_model_n_layer(self.as_ptr()),
+                sys::llama_model_n_head(self.as_ptr()),
+                sys::llama_model_n_head_kv(self.as_ptr()),
+                sys::llama_model_n_embd(self.as_ptr()),
+            ]
+            .map(|n| u64::try_from(n).unwrap_or(0))
+        };
+        let of_head = width / heads.max(1);
+        let told = |key| self.architecture_meta(key).and_then(|v| v.parse().ok());
+        let key: u64 = told("attention.key_length").unwrap_or(of_head);
+        let value: u64 = told("attention.value_length").unwrap_or(of_head);
+        layers * heads_kv * key.saturating_add(value).saturating_mul(2)
+    }
+
     /// Bytes of all tensors.
     pub(crate) fn tensor_bytes(&self) -> u64 {
         // SAFETY: the model lives as long as `self`.

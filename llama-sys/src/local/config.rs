@@ -3,10 +3,18 @@
 use std::path::PathBuf;
 
 use crate::ffi::model::ModelError;
+use crate::hardware::Memory;
 
 /// Tokens of one sequence where nothing else is asked for. Longer contexts cost memory that
 /// most chats never use.
 const DEFAULT_CONTEXT_TOKENS: u32 = 8192;
+
+/// Tokens of one sequence where memory is short: a question and its answer.
+const MIN_CONTEXT_TOKENS: u32 = 512;
+
+/// The cache takes this part of the available memory at most, where nothing else is asked for:
+/// weights and buffers need memory, too, and so do other programs.
+const MEMORY_PARTS: u64 = 4;
 
 /// Sequences at once where nothing else is asked for. They share one pool of cells, so more of
 /// them cost nearly nothing until they are used.
@@ -81,17 +89,28 @@ impl LocalConfig {
         (self.sequences() * 2).clamp(MIN_SEQUENCES_KEPT, MAX_SEQUENCES)
     }
 
-    /// Tokens of one sequence, for a model trained on `trained`.
-    pub(super) fn context(&self, trained: u32) -> u32 {
+    /// Tokens of one sequence, for a model trained on `trained`, where `affordable` cells fit
+    /// in memory. What is asked for is tried even if it does not fit.
+    pub(super) fn context(&self, trained: u32, affordable: u32) -> u32 {
         let trained = if trained == 0 { u32::MAX } else { trained };
-        let wanted = self.context_length.unwrap_or(DEFAULT_CONTEXT_TOKENS);
-        wanted.min(trained).max(1)
+        let default = DEFAULT_CONTEXT_TOKENS.min(affordable.max(MIN_CONTEXT_TOKENS));
+        self.context_length.unwrap_or(default).clamp(1, trained)
     }
 
-    /// Cells of the cache.
-    pub(super) fn cells(&self, context: u32) -> u32 {
-        let wanted = self.cells.unwrap_or(self.sequences() * CELLS_PER_SEQUENCE);
-        wanted.max(context)
+    /// Cells of the cache for sequences of `context` tokens, where `affordable` fit in memory.
+    pub(super) fn cells(&self, context: u32, affordable: u32) -> u32 {
+        let default = (self.sequences() * CELLS_PER_SEQUENCE).min(affordable);
+        self.cells.unwrap_or(default).max(context)
+    }
+
+    /// Cells that fit in memory, of `cell_bytes` each.
+    pub(super) fn affordable_cells(cell_bytes: u64) -> u32 {
+        let memory = Memory::detect().available_bytes;
+        if memory == 0 || cell_bytes == 0 {
+            return u32::MAX;
+        }
+        let cells = memory / MEMORY_PARTS / cell_bytes;
+        u32::try_from(cells).unwrap_or(u32::MAX)
     }
 
     /// Threads to compute with.

@@ -40,10 +40,11 @@ impl Loaded {
             return Err(LoadError::Unsupported(message.into()));
         }
         let model = Arc::new(model);
-        let context_length = config.context(model.context_trained());
+        let affordable = LocalConfig::affordable_cells(model.cell_bytes());
+        let context_length = config.context(model.context_trained(), affordable);
         let threads = config.threads();
         let params = ContextParams {
-            cells: config.cells(context_length),
+            cells: config.cells(context_length, affordable),
             batch_tokens: config.batch(),
             micro_batch_tokens: config.micro_batch(),
             outputs: config.sequences() + EXTRA_OUTPUTS,

@@ -8,6 +8,7 @@ use crate::engine::{Delta, FinishReason, Grammar, Resume, Sampling, Timing, Toke
 
 mod answers;
 mod limits;
+mod real;
 
 /// Longer than any of these tests takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
