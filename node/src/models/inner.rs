@@ -219,7 +219,7 @@ fn reconcile(manifests: &[Record], registry: &dyn Registry) -> Result<Table, Ope
     let mut records = registry.all()?;
     records.retain(Record::is_sound);
     let is_there = |record: &Record| manifests.iter().any(|m| m.source == record.source);
-    let (mut kept, gone): (Vec<_>, Vec<_>) = records
+    let (kept, gone): (Vec<_>, Vec<_>) = records
         .into_iter()
         .partition(|r| r.source.is_external() || is_there(r));
     for record in gone {
@@ -229,13 +229,16 @@ fn reconcile(manifests: &[Record], registry: &dyn Registry) -> Result<Table, Ope
         );
         registry.delete(&record.source.folder())?;
     }
+    let mut table = Table::new(kept);
     for manifest in manifests {
-        if !kept.iter().any(|record| record.source == manifest.source) {
-            registry.put(&manifest.source.folder(), manifest)?;
-            kept.push(manifest.clone());
+        if table.by_source(&manifest.source).is_none() {
+            let mut record = manifest.clone();
+            record.name = table.free_name(&record.name, &record.source);
+            registry.put(&record.source.folder(), &record)?;
+            table.insert(record);
         }
     }
-    Ok(Table::new(kept))
+    Ok(table)
 }
 
 pub(super) fn stored_model(record: &Record, disk: &Disk) -> StoredModel {

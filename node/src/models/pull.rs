@@ -54,7 +54,7 @@ async fn fetch(
     events: &mpsc::Sender<PullEvent>,
 ) -> Result<Record, PullError> {
     let inner = &models.inner;
-    let plan = match wanted {
+    let mut plan = match wanted {
         Wanted::File(path) => {
             let model = models.add_file(&path).await?;
             let record = inner.state().table.record(&model.name).cloned();
@@ -71,6 +71,7 @@ async fn fetch(
     if let Some(record) = known.filter(|record| inner.paths(record).iter().all(|p| p.is_file())) {
         return Ok(record);
     }
+    plan.name = inner.state().table.free_name(&plan.name, &plan.source);
     let total_bytes = plan.size();
     let resolved = PullEvent::Resolved {
         name: plan.name.clone(),

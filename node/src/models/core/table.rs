@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use protocol::ModelName;
+
 use super::catalog::Catalog;
 use super::record::{Record, Source};
 use super::room::Removable;
+
+/// Longest name that is given, bytes: ten less than protocol's limit, for a number behind it.
+const MAX_NAME_BYTES: usize = protocol::limits::MAX_MODEL_NAME_BYTES - 10;
 
 /// The records by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,12 +75,14 @@ impl Table {
         self.records.remove(name)
     }
 
-    /// A name for a model of this source that no other model has: `wanted`, else `wanted-2`, ….
+    /// A name for a model of this source that requests can use and no other model has: the
+    /// nearest valid one to `wanted`, numbered if it is taken.
     #[must_use]
     pub fn free_name(&self, wanted: &str, source: &Source) -> String {
         let free = |name: &str| self.records.get(name).is_none_or(|r| r.source == *source);
-        if free(wanted) {
-            return wanted.to_owned();
+        let wanted = valid_name(wanted);
+        if free(&wanted) {
+            return wanted;
         }
         (2u32..)
             .map(|n| format!("{wanted}-{n}"))
@@ -94,8 +101,9 @@ impl Table {
         }
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
         let entry = catalog.entry(name);
+        let valid = valid_name(name);
         let readings: [&dyn Fn(&Record) -> bool; 4] = [
-            &|r| same(&r.name, name),
+            &|r| same(&r.name, name) || (!name.is_empty() && same(&r.name, &valid)),
             &|r| entry.is_some_and(|entry| entry.is_of(r)),
             &|r| same(without_quant(&r.name), name),
             &|r| same(short(without_quant(&r.name)), name) || same(short(&r.name), name),
@@ -135,6 +143,41 @@ impl Table {
                 last_used: r.last_used,
             })
             .collect()
+    }
+}
+
+/// The nearest text to this one that [`ModelName`] allows, with room left for a number.
+fn valid_name(wanted: &str) -> String {
+    if ModelName::check(wanted).is_ok() && wanted.len() <= MAX_NAME_BYTES {
+        return wanted.to_owned();
+    }
+    let (base, variant) = match wanted.split_once(':') {
+        Some((base, variant)) => (base, Some(variant)),
+        None => (wanted, None),
+    };
+    let mut name = match base.split_once('/') {
+        Some((org, repo)) => format!("{}/{}", valid_part(org), valid_part(repo)),
+        None => valid_part(base),
+    };
+    if let Some(variant) = variant {
+        let parts: Vec<_> = variant.split('/').map(valid_part).collect();
+        name = format!("{name}:{}", parts.join("/"));
+    }
+    name.truncate(MAX_NAME_BYTES);
+    name.trim_end_matches([':', '/']).to_owned()
+}
+
+fn valid_part(part: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    let safe: String = part
+        .chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect();
+    let safe = safe.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if safe.is_empty() {
+        "x".to_owned()
+    } else {
+        safe.to_owned()
     }
 }
 

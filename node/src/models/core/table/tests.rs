@@ -135,4 +135,29 @@ proptest! {
             prop_assert_eq!(table.find(&record.name, Catalog::builtin()), Found::One(record));
         }
     }
+
+    #[test]
+    fn every_name_that_is_given_is_one_that_requests_can_use(wanted in "[ -~]{0,80}|.{0,300}", taken in 0..3) {
+        let mut table = Table::default();
+        let source = |n: i32| Source::File { path: format!("/x/{n}.gguf").into() };
+        for n in 0..=taken {
+            let name = table.free_name(&wanted, &source(n));
+            prop_assert_eq!(ModelName::check(&name), Ok(()), "{}", name);
+            prop_assert!(table.record(&name).is_none());
+            table.insert(record(&name, source(n)));
+        }
+    }
+}
+
+#[test]
+fn a_name_that_was_changed_is_still_found_as_it_was_written() {
+    let mut table = Table::default();
+    let source = Source::File {
+        path: "/x/mein Modell (1).gguf".into(),
+    };
+    let name = table.free_name("mein Modell (1)", &source);
+    assert_eq!(name, "mein-Modell--1-");
+    table.insert(record(&name, source));
+    assert_eq!(found(&table, "Mein Modell (1)"), name);
+    assert_eq!(found(&table, ""), "none");
 }
