@@ -11,6 +11,7 @@ use std::{
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, future::try_join_all};
 use protocol::generate::{ErrorCode, Failure, GenerateRequest, generate_event::Event};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::Admission,
@@ -37,6 +38,8 @@ pub(crate) struct Answers {
     /// Where the next round begins, so that no choice starves another.
     next: usize,
     _place: Option<OwnedSemaphorePermit>,
+    /// Ready when the server gives up what still runs; `None`: never, or given up already.
+    closing: Option<BoxFuture<'static, ()>>,
 }
 
 struct Opened {
@@ -67,7 +70,14 @@ impl Answers {
             peeked: None,
             next: 0,
             _place: None,
+            closing: None,
         }
+    }
+
+    /// The same, ending with `SHUTTING_DOWN` once `closing` is cancelled.
+    pub(crate) fn until(mut self, closing: CancellationToken) -> Self {
+        self.closing = Some(closing.cancelled_owned().boxed());
+        self
     }
 
     /// Waits until the answer has begun or was refused; with `grace`, no longer than that. A
@@ -182,6 +192,44 @@ fn cut() -> Failure {
     Failure::new(ErrorCode::WorkerLost, message)
 }
 
+fn closed() -> Failure {
+    let message = "The node is stopping; ask again once it is back.";
+    Failure::new(ErrorCode::ShuttingDown, message)
+}
+
+impl Answers {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<ChoiceEvent>> {
+        match self.poll_opening(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => self.poll_choices(cx),
+            Poll::Ready(Err(failure)) => Poll::Ready(Some(self.fail(failure))),
+        }
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Option<ChoiceEvent>> {
+        match self
+            .closing
+            .as_mut()
+            .map(|closing| closing.as_mut().poll(cx))
+        {
+            Some(Poll::Ready(())) => Poll::Ready(Some(self.fail(closed()))),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ends every choice; the first says why.
+    fn fail(&mut self, failure: Failure) -> ChoiceEvent {
+        let event = Event::Failed(failure);
+        self.opening = None;
+        self.closing = None;
+        for choice in &mut self.choices {
+            choice.meter.record(&event);
+            choice.events = None;
+        }
+        ChoiceEvent { choice: 0, event }
+    }
+}
+
 impl Stream for Answers {
     type Item = ChoiceEvent;
 
@@ -189,16 +237,9 @@ impl Stream for Answers {
         if let Some(event) = self.peeked.take() {
             return Poll::Ready(Some(event));
         }
-        match self.poll_opening(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) => self.poll_choices(cx),
-            Poll::Ready(Err(failure)) => {
-                let event = Event::Failed(failure);
-                for choice in &mut self.choices {
-                    choice.meter.record(&event);
-                }
-                Poll::Ready(Some(ChoiceEvent { choice: 0, event }))
-            }
+        match self.poll_event(cx) {
+            Poll::Pending => self.poll_closing(cx),
+            ready => ready,
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::{
 
 /// Wait after a failed `accept`: the usual cause is a lack of file descriptors, which passes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// What running requests get to send their error in, once the drain's deadline is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// hyper refuses heads of this many times the configured size by itself, with a bare 431; below
 /// it, the refusal carries the error object.
 const HARD_HEAD_FACTOR: usize = 4;
@@ -40,13 +42,14 @@ pub struct Server {
     connections: Arc<Semaphore>,
     drain_timeout: Duration,
     write_timeout: Duration,
+    closing: CancellationToken,
 }
 
 /// How the serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Drained {
-    /// Connections that were cut at the drain's deadline.
+    /// Connections whose requests ran at the drain's deadline, and ended with an error.
     pub cut: usize,
 }
 
@@ -68,14 +71,17 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let app = App::new(config, backend, management);
+        let config = &app.config;
         Ok(Self {
             listener,
             address,
-            http: http_builder(&config),
+            router: router(&app),
+            http: http_builder(config),
             connections: Arc::new(Semaphore::new(config.max_connections)),
             drain_timeout: config.drain_timeout,
             write_timeout: config.write_timeout,
-            router: router(&App::new(config, backend, management)),
+            closing: app.closing.clone(),
         })
     }
 
@@ -86,8 +92,8 @@ impl Server {
     }
 
     /// Answers until `shutdown` is cancelled, then drains: no new connection, idle ones closed,
-    /// running requests finish within [`WebConfig::drain_timeout`]. Dropping the future ends
-    /// everything at once.
+    /// running requests finish within [`WebConfig::drain_timeout`], or end with an error then.
+    /// Dropping the future ends everything at once.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
         let mut tasks = JoinSet::new();
         loop {
@@ -110,7 +116,7 @@ impl Server {
             }
         }
         drop(self.listener);
-        drain(tasks, self.drain_timeout).await
+        drain(tasks, self.drain_timeout, &self.closing).await
     }
 
     /// The next connection, once there is a place for it.
@@ -172,21 +178,22 @@ async fn serve_connection(
     }
 }
 
-async fn drain(mut tasks: JoinSet<()>, deadline: Duration) -> Drained {
-    let all = async {
-        while let Some(ended) = tasks.join_next().await {
-            report(ended);
-        }
-    };
-    if timeout(deadline, all).await.is_err() {
-        tracing::warn!(
-            left = tasks.len(),
-            "connections cut at the drain's deadline"
-        );
+async fn drain(mut tasks: JoinSet<()>, deadline: Duration, closing: &CancellationToken) -> Drained {
+    let mut cut = 0;
+    if timeout(deadline, join_all(&mut tasks)).await.is_err() {
+        cut = tasks.len();
+        tracing::warn!(left = cut, "requests ended at the drain's deadline");
+        closing.cancel();
+        let _ = timeout(LAST_WORDS, join_all(&mut tasks)).await;
     }
-    let cut = tasks.len();
     tasks.shutdown().await;
     Drained { cut }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
 }
 
 /// A panic outside a handler (in a body's stream) ends its connection only.

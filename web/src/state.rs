@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocol::generate::{ErrorCode, Failure, GenerateRequest};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::Admission, answers::Answers, backend::Backend, config::WebConfig, error::ApiError,
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) admission: Arc<Admission>,
     /// Memory for large bodies, in units of [`BODY_PERMIT_BYTES`].
     pub(crate) body_memory: Semaphore,
+    /// Cancelled at the drain's deadline: what still runs ends with an error.
+    pub(crate) closing: CancellationToken,
 }
 
 impl App {
@@ -40,6 +43,7 @@ impl App {
             metrics: HttpMetrics::default(),
             admission: Arc::new(Admission::new(config.max_running, config.max_waiting)),
             body_memory: Semaphore::new((pages + 1).min(Semaphore::MAX_PERMITS)),
+            closing: CancellationToken::new(),
             config,
         })
     }
@@ -53,6 +57,7 @@ impl App {
             &self.metrics,
             requests,
         )
+        .until(self.closing.clone())
     }
 
     /// Checks a request against the protocol's limits before anything is spent on it.
@@ -83,7 +88,11 @@ impl App {
             (false, false) => format!("Models here: {}.", listed.join(", ")),
             (false, true) => format!("Models here: {}, …", listed.join(", ")),
         };
-        failure.message = format!("{} {list}", failure.message.trim_end());
+        // The backend may have said so already.
+        let told = |name: &&str| failure.message.contains(*name);
+        if listed.is_empty() || !listed.iter().all(told) {
+            failure.message = format!("{} {list}", failure.message.trim_end());
+        }
         if failure.param.is_empty() {
             "model".clone_into(&mut failure.param);
         }

@@ -158,9 +158,18 @@ async fn a_drain_ends_at_its_deadline() {
     let bytes = request(LINE, &[], &body(json!({ "stream": true })));
     running.write_all(&bytes).await.unwrap();
     read_until(&mut running, "Hel").await;
+    let mut whole = connect(server.address).await;
+    let bytes = request(LINE, &[], &body(json!({})));
+    whole.write_all(&bytes).await.unwrap();
+    while server.backend.requests.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
     server.shutdown.cancel();
-    assert_eq!(server.serving.await.unwrap(), Drained { cut: 1 });
-    server.backend.cancelled(1).await;
+    assert_eq!(server.serving.await.unwrap(), Drained { cut: 2 });
+    server.backend.cancelled(2).await;
+    let rest = String::from_utf8(read_all(&mut running).await).unwrap();
+    assert!(rest.contains("shutting_down"), "{rest}");
+    client::parse(&read_all(&mut whole).await).refused(503);
 }
 
 #[tokio::test]
