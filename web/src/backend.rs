@@ -35,7 +35,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn models(&self) -> Vec<ModelCard>;
 
     /// Begins an answer. A refusal known before the first event comes as `Err`; later ones
-    /// come as the stream's `failed` event.
+    /// come as the stream's `failed` event. `request_id` is unique in this process and begins with
+    /// the id that the client sees. Dropping the future cancels, as dropping the stream does; a
+    /// client that is slow or gone leaves the channel full, which must hold up nobody else. To
+    /// `MODEL_NOT_FOUND` the server adds the list of models unless the message has it.
     async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, Failure>;
 
     /// Embeds each input, normalised to length 1.
@@ -44,6 +47,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether requests can be served.
     fn readiness(&self) -> Readiness;
 
-    /// Appends the backend's own metrics in the Prometheus text format, without `# EOF`.
+    /// Appends the backend's own metrics in the Prometheus text format, without `# EOF`. The names
+    /// of [`HttpMetrics`](crate::observe::HttpMetrics) are taken.
     fn write_metrics(&self, out: &mut String);
 }
