@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod batcher;
+pub mod governor;
 pub mod logprob;
 pub mod restart;
 pub mod rng;

@@ -11,4 +11,5 @@ pub(crate) mod device;
 pub(crate) mod model;
 pub(crate) mod sampler;
 pub(crate) mod schema;
+mod threads;
 pub(crate) mod vocab;

@@ -13,6 +13,7 @@ use llama_cpp_sys_2 as sys;
 use super::backend::Backend;
 use super::batch::Batch;
 use super::model::Model;
+use super::threads::ThreadPool;
 
 /// How the vectors of a text's tokens become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub(crate) struct ContextParams {
     pub(crate) outputs: u32,
     /// Sequences.
     pub(crate) sequences: u32,
-    /// Threads for a batch of one token, and for a larger one.
-    pub(crate) threads: (u32, u32),
+    /// Threads to compute with.
+    pub(crate) threads: u32,
     /// Embeddings instead of logits, and how they are pooled.
     pub(crate) embeddings: Option<Pooling>,
 }
@@ -71,6 +72,8 @@ pub(crate) struct Context {
     params: ContextParams,
     /// Which tokens of the last batch have logits.
     outputs: Vec<i8>,
+    /// Kept for as long as the context.
+    _threads: Option<ThreadPool>,
 }
 
 // SAFETY: llama.cpp's contexts may be used from any thread, by one at a time; `&mut self` on all
@@ -87,8 +90,8 @@ impl Context {
         raw.n_ubatch = params.micro_batch_tokens;
         raw.n_seq_max = params.sequences;
         raw.n_outputs_max = params.outputs.max(params.sequences);
-        raw.n_threads = params.threads.0 as i32;
-        raw.n_threads_batch = params.threads.1 as i32;
+        raw.n_threads = params.threads as i32;
+        raw.n_threads_batch = params.threads as i32;
         raw.kv_unified = true;
         raw.swa_full = true;
         raw.no_perf = true;
@@ -106,6 +109,14 @@ impl Context {
         let context = NonNull::new(context)?;
         // SAFETY: the context was just made; its memory lives as long as it does.
         let memory = unsafe { sys::llama_get_memory(context.as_ptr()) };
+        let threads = ThreadPool::new(params.threads);
+        if let Some(pool) = &threads {
+            // SAFETY: the pool is freed after the context: `drop` below runs before fields are
+            // dropped.
+            unsafe {
+                sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
+            }
+        }
         Some(Self {
             context,
             memory,
@@ -113,7 +124,15 @@ impl Context {
             backend,
             params,
             outputs: Vec::new(),
+            _threads: threads,
         })
+    }
+
+    /// Computes with this many threads from now on, those it was made with at most.
+    pub(crate) fn set_threads(&mut self, threads: u32) {
+        let threads = threads.clamp(1, self.params.threads) as i32;
+        // SAFETY: the context lives as long as `self`; the pool has threads enough.
+        unsafe { sys::llama_set_n_threads(self.context.as_ptr(), threads, threads) }
     }
 
     /// True if there is a KV cache or a recurrent state: the model can generate.

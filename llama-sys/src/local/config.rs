@@ -41,7 +41,8 @@ pub struct LocalConfig {
     pub parallel: Option<u32>,
     /// Cells of the KV cache that all sequences share; one sequence's tokens at least.
     pub cells: Option<u32>,
-    /// Threads; else as many as there are physical cores.
+    /// Threads; else as many as there are physical cores, fewer while other programs keep these
+    /// busy.
     pub threads: Option<u32>,
     /// Tokens in a batch: more is faster in prefill, and each step (the time until a new or
     /// cancelled job is noticed) takes longer.

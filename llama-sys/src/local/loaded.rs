@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::{LoadError, LocalConfig};
 use super::embedder::{self, Embedder};
+use crate::core::governor::Governor;
 use crate::core::scheduler::{Limits, Scheduler};
 use crate::core::slots::Reuse;
 use crate::engine::ModelInfo;
@@ -25,6 +26,8 @@ pub(super) struct Loaded {
     context_length: u32,
     parallel: u32,
     queue: usize,
+    /// The number of threads may follow the machine's load.
+    adapts: bool,
 }
 
 impl Loaded {
@@ -49,7 +52,7 @@ impl Loaded {
             micro_batch_tokens: config.micro_batch(),
             outputs: config.sequences() + EXTRA_OUTPUTS,
             sequences: config.sequences_kept(model.is_recurrent()),
-            threads: (threads, threads),
+            threads,
             embeddings: None,
         };
         let made = Context::new(backend, Arc::clone(&model), params);
@@ -66,6 +69,7 @@ impl Loaded {
             context_length,
             parallel: config.sequences(),
             queue: config.queue_limit as usize,
+            adapts: config.threads.is_none(),
         };
         loaded.warm_up()?;
         Ok(loaded)
@@ -133,6 +137,7 @@ impl Loaded {
             scheduler: Scheduler::new(limits),
             embedder: Embedder::new(self.backend, model, self.params, most),
             cells: limits.cells,
+            governor: self.adapts.then(|| Governor::new(self.params.threads)),
             context: self.context,
         }
     }
@@ -146,4 +151,6 @@ pub(super) struct Parts {
     pub(super) context: Option<Context>,
     /// Cells of the cache.
     pub(super) cells: u32,
+    /// `None`: the number of threads is fixed.
+    pub(super) governor: Option<Governor>,
 }

@@ -17,6 +17,7 @@ use super::chooser::Scratch;
 use super::embedder::{EmbedTask, Embedder};
 use super::loaded::Parts;
 use super::task::{NewTask, Task};
+use crate::core::governor::Governor;
 use crate::core::scheduler::{JobId, Plan, Scheduler};
 use crate::core::select::Candidate;
 use crate::core::slots::KvOp;
@@ -64,6 +65,7 @@ pub(super) struct Runner {
     scheduler: Scheduler,
     embedder: Embedder,
     context: Option<Context>,
+    governor: Option<Governor>,
     commands: mpsc::Receiver<Command>,
     waker: Waker,
     shared: Arc<Shared>,
@@ -87,6 +89,7 @@ impl Runner {
             scheduler: parts.scheduler,
             embedder: parts.embedder,
             context: parts.context,
+            governor: parts.governor,
             commands,
             waker: Waker::from(Arc::new(Nudge(wake))),
             shared,

@@ -1,6 +1,6 @@
 //! One step of the thread: a batch planned, computed, and its results sent.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Runner;
 use crate::core::scheduler::Work;
@@ -123,8 +123,27 @@ impl Runner {
                 batch.push(token, position, part.slot.0, last || part.all_outputs);
             }
         }
-        let context = self.context.as_mut();
-        context.map_or(Err(DecodeError::Invalid("no context")), |c| c.decode(batch))
+        let Some(context) = &mut self.context else {
+            return Err(DecodeError::Invalid("no context"));
+        };
+        let Some(governor) = &mut self.governor else {
+            return context.decode(batch);
+        };
+        let (begun, cpu) = (Instant::now(), processor_time());
+        let result = context.decode(batch);
+        let now = Instant::now();
+        let cpu = processor_time().saturating_sub(cpu);
+        let threads = governor.threads();
+        governor.on_computed(now - begun, cpu, now);
+        if governor.threads() != threads {
+            tracing::debug!(
+                from = threads,
+                to = governor.threads(),
+                "threads follow the load"
+            );
+            context.set_threads(governor.threads());
+        }
+        result
     }
 
     /// Takes the results of a batch.
@@ -216,4 +235,10 @@ impl Runner {
         task.send_finished(session);
         Ok(true)
     }
+}
+
+/// Processor time that this process has used.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
