@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, leave with an exit code. It knows no command's work.
 
 pub mod args;
+mod bench;
 mod chat;
 mod completions;
 mod config_show;
@@ -48,7 +49,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Rm(args) => status::rm(&args, terminal),
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
-        Command::Bench(args) => status::bench(&args, terminal),
+        Command::Bench(args) => bench::run(&args, terminal),
         Command::Config(args) => {
             let ConfigCommand::Show(args) = args.command;
             config_show::run(&args, terminal)

@@ -139,6 +139,7 @@ enum Command {
         model: ModelName,
         done: oneshot::Sender<()>,
     },
+    Pin(ModelName),
     Loaded(oneshot::Sender<Vec<LoadedModel>>),
 }
 
@@ -191,6 +192,12 @@ impl Residency {
         let answer = answer.await.unwrap_or(Err(Refusal::Stopping));
         wait.answered();
         answer.map_err(refused)
+    }
+
+    /// Keeps the model from its next use on, as if it had been pinned from the start.
+    pub async fn pin(&self, model: &ModelName) {
+        // Without the task no model is kept anyway.
+        let _ = self.commands.send(Command::Pin(model.clone())).await;
     }
 
     /// Drains and unloads a model, and returns when its memory is free. Nothing to do if it is

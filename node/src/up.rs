@@ -95,13 +95,7 @@ pub fn run(
     let identity = Identity::load_or_create(&dir.layout().identity())?;
     let store = Store::open(&dir.layout().state())?;
     info!(node = %identity.id(), data_dir = %dir.layout().root().display(), "starting");
-    for line in effective
-        .to_toml()
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-    {
-        info!("config: {line}");
-    }
+    info!(config = effective.to_line(), "configuration in effect");
     let runtime = runtime()?;
     let ending = runtime.block_on(serve(effective, &dir, &identity, store, announce));
     // Whatever still runs was told to end and had its time; workers end with the process.

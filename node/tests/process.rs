@@ -5,18 +5,13 @@
 
 #[path = "process/node.rs"]
 mod node;
+#[cfg(feature = "llama")]
+#[path = "process/serving.rs"]
+mod serving;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 
-use self::node::{Node, PATIENCE, run, shoal, text};
-
-fn fixture() -> String {
-    format!(
-        "{}/../tests/fixtures/tiny-moe-q8_0.gguf",
-        env!("CARGO_MANIFEST_DIR")
-    )
-}
+use self::node::{Node, fixture, run, shoal, text};
 
 #[test]
 fn a_node_says_where_it_is_and_leaves_cleanly() {
@@ -92,7 +87,6 @@ fn without_a_node_commands_say_how_to_start_one() {
         &["run", "m", "hi"],
         &["pull", "x"],
         &["rm", "x"],
-        &["bench"],
     ] {
         let output = run(dir.path(), args);
         assert_eq!(output.status.code(), Some(3), "{args:?}");
@@ -224,42 +218,6 @@ fn a_client_node_says_why_it_serves_no_model() {
     assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
     assert!(answer.contains("--client"), "{answer}");
     assert!(node.request("GET /readyz", "").starts_with("HTTP/1.0 503"));
-}
-
-#[cfg(feature = "llama")]
-#[test]
-fn a_model_file_is_served_and_an_answer_outlives_sigterm() {
-    let dir = tempfile::tempdir().unwrap();
-    let model = fixture();
-    // One thread does not spin for the others on a busy machine.
-    let mut node = Node::start(dir.path(), &["--model", &model, "--threads", "1"]);
-    let answer = run(
-        dir.path(),
-        &["run", "tiny-moe-q8_0", "hello", "--max-tokens", "4"],
-    );
-    assert_eq!(answer.status.code(), Some(0), "{}", text(&answer.stderr));
-    assert!(!answer.stdout.is_empty());
-    let loaded = text(&run(dir.path(), &["ps"]).stdout);
-    assert!(loaded.contains("tiny-moe-q8_0  ready"), "{loaded}");
-
-    // A long answer that runs when the node is told to stop is finished first.
-    let mut stream = TcpStream::connect(&node.api).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let body = r#"{"model":"tiny-moe-q8_0","prompt":"a","max_tokens":24,"stream":true,"logit_bias":{"0":-100}}"#;
-    write!(
-        stream,
-        "POST /v1/completions HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        node.api,
-        body.len()
-    )
-    .unwrap();
-    let mut first = [0; 64];
-    stream.read_exact(&mut first).unwrap();
-    node.signal("TERM");
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("data: [DONE]"), "the answer was cut: {rest}");
-    assert_eq!(node.exit_code(), Some(0));
 }
 
 #[test]

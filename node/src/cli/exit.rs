@@ -73,6 +73,9 @@ pub enum CliError {
     /// A download failed; the node's words.
     #[error("{0}")]
     Pull(String),
+    /// The devices could not be measured.
+    #[error("no figures: {0}")]
+    Bench(String),
     /// The system gives no runtime.
     #[error("cannot start: {0}")]
     Runtime(io::Error),

@@ -1,4 +1,4 @@
-//! `shoal status`, `shoal ps`, `shoal rm`, `shoal bench`: views of the running node.
+//! `shoal status`, `shoal ps`, `shoal rm`: views of the running node.
 
 use web::manage::{DeviceStatus, LoadedModel, NodeStatus};
 
@@ -37,14 +37,6 @@ pub(super) fn rm(args: &RmArgs, terminal: &mut Terminal) -> Result<Exit, CliErro
     Ok(Exit::Done)
 }
 
-/// `shoal bench`.
-pub(super) fn bench(args: &ClientArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
-    let client = client(args)?;
-    let devices = wait(async { Ok(client.bench().await?) })?;
-    terminal.text(&devices_table(&devices))?;
-    Ok(Exit::Done)
-}
-
 fn describe(status: &NodeStatus) -> String {
     let budget = match status.store_budget_bytes {
         Some(bytes) => format!(" of {}", text::bytes(bytes)),
@@ -65,7 +57,7 @@ fn describe(status: &NodeStatus) -> String {
     )
 }
 
-fn devices_table(devices: &[DeviceStatus]) -> String {
+pub(super) fn devices_table(devices: &[DeviceStatus]) -> String {
     let rows: Vec<_> = devices.iter().map(device_row).collect();
     text::table(
         [

@@ -163,6 +163,11 @@ impl Actor {
                 self.unloading.push((model, done));
                 self.report_unloaded();
             }
+            Command::Pin(model) => {
+                if !self.setup.pinned.contains(&model) {
+                    self.setup.pinned.push(model);
+                }
+            }
             Command::Loaded(reply) => {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(self.loaded());

@@ -122,7 +122,8 @@ async fn many_requests_share_one_engine() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_models_are_unloaded_after_the_keep_alive_and_pinned_ones_stay() {
-    let bench = bench(FakeLoader::default(), &["kept"]);
+    let bench = bench(FakeLoader::default(), &[]);
+    bench.residency.pin(&name("kept")).await;
     drop(bench.residency.acquire(&name("kept")).await.unwrap());
     let held = bench.residency.acquire(&name("held")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1000)).await;

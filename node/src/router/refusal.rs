@@ -37,6 +37,7 @@ pub(super) fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) ->
 pub(super) fn of_acquire(error: &AcquireError) -> Failure {
     let code = match error {
         AcquireError::Examine(ExamineError::NotFound(_)) => ErrorCode::ModelNotFound,
+        AcquireError::Examine(ExamineError::Ambiguous(_)) => ErrorCode::InvalidRequest,
         AcquireError::Examine(ExamineError::NoEngine(_)) => ErrorCode::NoPeer,
         AcquireError::Examine(_) => ErrorCode::LoadFailed,
         AcquireError::Refused { refusal, .. } => code(refusal),

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use protocol::ModelName;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +55,7 @@ impl Parts {
         let budget_bytes = budget(&config);
         let loader = loader(&config, &models, budget_bytes)?;
         let residency_stop = CancellationToken::new();
-        let setup = setup(&config, &pinned, budget_bytes);
+        let setup = setup(&config, budget_bytes);
         let (residency, task) = Residency::new(setup, loader, residency_stop.clone());
         let management = NodeManagement {
             models: models.clone(),
@@ -119,18 +118,19 @@ impl Parts {
         })
     }
 
-    /// Once this is cancelled, `/readyz` says that the node stops.
+    /// Once this is cancelled, `/readyz` says that the node stops, and downloads end: they are
+    /// resumed another time, and no drain waits for them.
     pub(super) fn refuse_after(&self, shutdown: CancellationToken) {
-        let ready = self.ready.clone();
+        let (ready, models) = (self.ready.clone(), self.models.clone());
         tokio::spawn(async move {
             shutdown.cancelled().await;
+            models.stop();
             ready.send_replace(Readiness::NotReady("the node is stopping".into()));
         });
     }
 
-    /// Ends downloads and unloads every model, within a deadline and until a further signal.
+    /// Unloads every model, within a deadline and until a further signal.
     pub(super) async fn leave(self, deadline: Duration, signals: &mut Signals) {
-        self.models.stop();
         self.residency_stop.cancel();
         tokio::select! {
             biased;
@@ -196,25 +196,15 @@ fn loader(config: &Config, models: &Models, budget_bytes: u64) -> Result<Arc<dyn
     }))
 }
 
-fn setup(config: &Config, pinned: &[Pinned], budget_bytes: u64) -> Setup {
+fn setup(config: &Config, budget_bytes: u64) -> Setup {
     Setup {
         policy: Policy {
             budget_bytes,
             keep_alive: config.residency.keep_alive,
             wait: config.residency.load_timeout,
         },
-        pinned: pinned.iter().filter_map(Pinned::name).collect(),
+        // The models of `--model` are pinned when they are loaded, under their full names.
+        pinned: Vec::new(),
         drain: config.drain_timeout,
-    }
-}
-
-impl Pinned {
-    /// The name under which it stays loaded.
-    fn name(&self) -> Option<ModelName> {
-        match self {
-            Self::Here(name) => Some(name.clone()),
-            // Fetched under the name that was asked for, as far as that is one.
-            Self::ToFetch(text) => text.parse().ok(),
-        }
     }
 }

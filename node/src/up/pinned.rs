@@ -117,6 +117,7 @@ pub(super) async fn preload(pinned: Vec<Pinned>, models: Models, residency: Resi
             Pinned::ToFetch(text) => fetch(&text, &models).await,
         };
         if let Some(name) = name {
+            residency.pin(&name).await;
             load(&name, &residency).await;
         }
     }

@@ -104,3 +104,11 @@ impl Drop for Node {
         let _ = self.child.wait();
     }
 }
+
+/// A model that answers nonsense, quickly.
+pub(super) fn fixture() -> String {
+    format!(
+        "{}/../tests/fixtures/tiny-moe-q8_0.gguf",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
