@@ -70,21 +70,16 @@ impl Router {
     /// A lease on the model that a request names, loaded if need be.
     async fn lease(&self, name: &str) -> Result<Lease, Failure> {
         let Ok(model) = name.parse::<ModelName>() else {
-            return Err(self.not_found(name).await);
+            return Err(refusal::not_found(name));
         };
         match self.residency.acquire(&model).await {
             Ok(lease) => {
                 self.engines.note(lease.model(), &lease);
                 Ok(lease)
             }
-            Err(error) if refusal::is_not_found(&error) => Err(self.not_found(name).await),
+            Err(error) if refusal::is_not_found(&error) => Err(refusal::not_found(name)),
             Err(error) => Err(refusal::of_acquire(&error)),
         }
-    }
-
-    async fn not_found(&self, name: &str) -> Failure {
-        let stored = self.shelf.stored().await;
-        refusal::not_found(name, stored.iter().map(|model| model.name.as_str()))
     }
 
     /// The head over a lease's engine.

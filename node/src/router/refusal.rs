@@ -5,31 +5,18 @@ use protocol::generate::{ErrorCode, Failure};
 use crate::core::residency::Refusal;
 use crate::residency::{AcquireError, ExamineError};
 
-/// Names that one message lists; more would not be read.
-const MAX_LISTED: usize = 20;
-
 /// Whether there is no such model here.
 pub(super) fn is_not_found(error: &AcquireError) -> bool {
     matches!(error, AcquireError::Examine(ExamineError::NotFound(_)))
 }
 
-/// There is no such model; these are.
-pub(super) fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
-    let known: Vec<&str> = known.collect();
-    let here = match known.len() {
-        0 => "There is none here yet".to_owned(),
-        n if n <= MAX_LISTED => format!("Here are: {}", known.join(", ")),
-        n => format!(
-            "Here are: {}, and {} more",
-            known[..MAX_LISTED].join(", "),
-            n - MAX_LISTED
-        ),
-    };
+/// There is no such model; the API adds which there are.
+pub(super) fn not_found(name: &str) -> Failure {
     let name: String = name
         .chars()
         .take(protocol::limits::MAX_MODEL_NAME_BYTES)
         .collect();
-    let text = format!("The model `{name}` is not here. {here}. `shoal pull NAME` fetches one.");
+    let text = format!("The model `{name}` is not here. `shoal pull NAME` fetches one.");
     Failure::new(ErrorCode::ModelNotFound, text).with_param("model")
 }
 

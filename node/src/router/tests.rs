@@ -173,15 +173,14 @@ async fn a_profile_is_made_once_and_anew_for_another_file() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_there_is_and_when_to_come_again() {
+async fn refusals_say_what_to_do_and_when_to_come_again() {
     let router = router();
     for unknown in ["nobody", "not a name", ""] {
         let failure = router.generate(asking(unknown)).await.unwrap_err();
         assert_eq!(failure.code(), ErrorCode::ModelNotFound);
         assert_eq!(failure.param, "model");
         assert!(
-            failure.message.contains("alone, org/tiny")
-                || failure.message.contains("org/tiny, alone"),
+            failure.message.contains("shoal pull"),
             "{}",
             failure.message
         );
