@@ -144,6 +144,8 @@ impl Chat {
         let mut text = String::new();
         let outcome = wait(self.stream(&mut text, terminal));
         match &outcome {
+            // Stopped before the first word: as if it had not been asked.
+            Ok(Answer::Interrupted) if text.is_empty() => self.question.turns.truncate(before),
             Ok(_) => self.question.turns.push(Turn::assistant(text)),
             Err(_) => self.question.turns.truncate(before),
         }
