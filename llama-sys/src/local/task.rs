@@ -87,12 +87,7 @@ impl NewTask {
         let grammar = grammar::sampler(model, &job.grammar)?;
         let mut chooser = Chooser::new(model, &job.sampling, job.seed, grammar)?;
         chooser.accept_prompt(&tokens);
-        for &token in &resume.tokens {
-            if !model.is_end(token) && !chooser.accept(token) {
-                let message = "the answer so far does not fit the grammar";
-                return Err(JobError::Invalid(message.into()));
-            }
-        }
+        replay(&mut chooser, model, &resume.tokens)?;
         let words = Words {
             model: Arc::clone(model),
             show_special: job.show_special,
@@ -135,6 +130,17 @@ impl NewTask {
             },
         })
     }
+}
+
+/// Brings the chooser to where the answer begun elsewhere stands.
+fn replay(chooser: &mut Chooser, model: &Model, answer: &[u32]) -> Result<(), JobError> {
+    for &token in answer {
+        if !model.is_end(token) && !chooser.accept(token) {
+            let message = "the answer so far does not fit the grammar";
+            return Err(JobError::Invalid(message.into()));
+        }
+    }
+    Ok(())
 }
 
 fn check(job: &Job) -> Result<(), JobError> {
