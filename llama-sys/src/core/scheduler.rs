@@ -185,6 +185,9 @@ impl Scheduler {
         plan.ops.clear();
         plan.work.clear();
         self.admit(&mut plan.ops);
+        if self.running > 0 {
+            self.slots.trim(&mut plan.ops);
+        }
         for (id, share) in self.shares() {
             self.place_work(id, share, plan);
         }

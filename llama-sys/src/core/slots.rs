@@ -3,12 +3,17 @@
 //! sequences) and says which operations keep the two alike; it performs none.
 //!
 //! A sequence whose answer ended keeps its tokens as a *cached prefix* until its cells or its
-//! sequence are wanted; the longest unused goes first.
+//! sequence are wanted, or more is kept than proves useful ([`Slots::trim`]); the longest unused
+//! goes first.
 
 #![expect(
     clippy::cast_possible_truncation,
     reason = "llama.cpp has 256 sequences at most"
 )]
+
+mod memory;
+
+use memory::Memory;
 
 /// A sequence of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +72,7 @@ pub struct Slots {
     busy_cells: usize,
     reuse: Reuse,
     clock: u64,
+    memory: Memory,
 }
 
 impl Slots {
@@ -80,6 +86,7 @@ impl Slots {
             busy_cells: 0,
             reuse,
             clock: 0,
+            memory: Memory::new(cells as usize),
         }
     }
 
@@ -133,6 +140,11 @@ impl Slots {
         } else {
             None
         };
+        if reuse_cache {
+            let most = tokens.len().saturating_sub(1);
+            self.memory
+                .on_asked(&tokens[..most], best.map_or(0, |(_, len)| len));
+        }
         let victim = self.victim(best.map(|(slot, _)| slot));
         let (slot, len) = match best {
             Some((from, len)) if self.is_taken_over(from, len, victim) => (from, len),
@@ -223,19 +235,48 @@ impl Slots {
     /// Shortens the longest unused cached prefix by `wanted` tokens at most: its beginning is
     /// what other prompts most likely share. False if there is none.
     fn evict_some(&mut self, wanted: usize, ops: &mut Vec<KvOp>) -> bool {
-        let cached = self.slots.iter().enumerate();
-        let oldest = cached
-            .filter(|(_, s)| !s.busy && !s.tokens.is_empty())
-            .min_by_key(|(_, s)| s.used_at);
-        let Some((i, slot)) = oldest else {
+        let oldest = self.cached().min_by_key(|(_, s)| s.used_at);
+        let Some(slot) = oldest.map(|(i, _)| i) else {
             return false;
         };
+        self.shorten(slot, wanted, ops);
+        true
+    }
+
+    /// Takes `wanted` tokens at most from the end of a cached prefix, one at least.
+    fn shorten(&mut self, slot: usize, wanted: usize, ops: &mut Vec<KvOp>) {
+        let tokens = &self.slots[slot].tokens;
+        self.memory.on_dropped(tokens);
         let keep = match self.reuse {
-            Reuse::Any => slot.tokens.len().saturating_sub(wanted),
+            Reuse::Any => tokens.len().saturating_sub(wanted.max(1)),
             Reuse::Whole => 0,
         };
-        self.cut(SlotId(i as u32), keep, ops);
-        true
+        self.cut(SlotId(slot as u32), keep, ops);
+    }
+
+    /// Drops cached prefixes beyond what has proved useful: every decoded token passes over
+    /// every cell in use. The newest prefix is always kept whole.
+    pub fn trim(&mut self, ops: &mut Vec<KvOp>) {
+        loop {
+            let newest = self.cached().max_by_key(|(_, s)| s.used_at);
+            let Some((newest, kept)) = newest.map(|(i, s)| (i, s.tokens.len())) else {
+                return;
+            };
+            let idle = self.used_cells() - self.busy_cells;
+            let excess = idle.saturating_sub(kept + self.memory.idle_cells());
+            let others = self.cached().filter(|(i, _)| *i != newest);
+            let oldest = others.min_by_key(|(_, s)| s.used_at).map(|(i, _)| i);
+            let Some(oldest) = oldest.filter(|_| excess > 0) else {
+                return;
+            };
+            self.shorten(oldest, excess, ops);
+        }
+    }
+
+    /// Idle sequences that hold tokens.
+    fn cached(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let all = self.slots.iter().enumerate();
+        all.filter(|(_, s)| !s.busy && !s.tokens.is_empty())
     }
 
     /// Drops all tokens of `slot` but the first `keep`.

@@ -56,6 +56,7 @@ enum Action {
     Extend(usize, Vec<u32>),
     Cut(usize, usize),
     Release(usize),
+    Trim,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -66,6 +67,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (0usize..5, tokens()).prop_map(|(i, t)| Action::Extend(i, t)),
         1 => (0usize..5, 0usize..30).prop_map(|(i, k)| Action::Cut(i, k)),
         3 => (0usize..5).prop_map(Action::Release),
+        1 => Just(Action::Trim),
     ]
 }
 
@@ -113,6 +115,10 @@ proptest! {
                     cache.apply(&ops);
                 }
                 Action::Release(i) if !busy.is_empty() => slots.release(busy.remove(i % busy.len())),
+                Action::Trim => {
+                    slots.trim(&mut ops);
+                    cache.apply(&ops);
+                }
                 _ => {}
             }
             // Nothing but its own extension or cut touches a busy sequence.
@@ -182,5 +188,32 @@ fn the_longest_unused_goes_first_and_from_its_end() {
     assert_eq!(
         (slots.tokens(old).len(), slots.tokens(young).len()),
         (5, 20)
+    );
+}
+
+#[test]
+fn trimming_keeps_the_newest_whole_and_little_beside_it() {
+    let mut slots = Slots::new(4, 8000, Reuse::Any);
+    let mut ops = Vec::new();
+    let mut filled = Vec::new();
+    for first in [10_000, 20_000, 30_000] {
+        let tokens: Vec<u32> = (first..first + 2000).collect();
+        let (slot, _) = slots.acquire(&tokens, true, &mut ops).unwrap();
+        assert!(slots.extend(slot, &tokens, &mut ops));
+        slots.release(slot);
+        filled.push(slot);
+    }
+    slots.trim(&mut ops);
+    let kept: Vec<usize> = filled.iter().map(|s| slots.tokens(*s).len()).collect();
+    assert_eq!(kept, [0, 1024, 2000]);
+    // Whoever comes back is kept longer from then on.
+    let tokens: Vec<u32> = (10_000..12_000).collect();
+    let (slot, cached) = slots.acquire(&tokens, true, &mut ops).unwrap();
+    assert_eq!(cached, 0);
+    assert!(slots.extend(slot, &tokens, &mut ops));
+    slots.trim(&mut ops);
+    assert_eq!(
+        (slots.tokens(filled[1]).len(), slots.tokens(filled[2]).len()),
+        (1024, 2000)
     );
 }
