@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Jobs accepted and not over.
     pub(crate) jobs: AtomicUsize,
     pub(crate) draining: AtomicBool,
+    /// The thread is to end now.
+    pub(crate) stop: AtomicBool,
     pub(crate) idle: tokio::sync::Notify,
     pub(crate) state: watch::Sender<EngineState>,
 }
@@ -57,6 +59,7 @@ impl Shared {
             load: Mutex::new(Load::default()),
             jobs: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
             idle: tokio::sync::Notify::new(),
             state: watch::Sender::new(EngineState::Loading(0.0)),
         }
@@ -147,6 +150,15 @@ impl LocalEngine {
                     .saturating_sub(self.info.parallel),
             }),
         }
+    }
+
+    /// Tells the thread to end. Answers it the first time.
+    fn stop(&self) -> Option<std::thread::JoinHandle<()>> {
+        self.shared.stop.store(true, Ordering::Release);
+        // A full channel wakes the thread, too.
+        let _ = self.commands.try_send(Command::Wake);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.take()
     }
 
     async fn send(&self, command: Command) -> Result<(), JobError> {
@@ -268,14 +280,18 @@ impl Engine for LocalEngine {
         };
         // Whoever is not done by then gets `JobError::Stopping` from the thread.
         let _ = tokio::time::timeout(deadline, idle).await;
-        let _ = self.commands.send(Command::Stop).await;
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.stop() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for LocalEngine {
+    /// Waits for the thread, one batch at most: llama.cpp must not compute any more when the
+    /// process ends and tears it down.
+    fn drop(&mut self) {
+        if let Some(thread) = self.stop() {
+            let _ = thread.join();
         }
     }
 }

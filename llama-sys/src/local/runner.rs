@@ -8,6 +8,7 @@ mod step;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Wake, Waker};
 
 use tokio::sync::mpsc::{self, error::TryRecvError};
@@ -31,10 +32,8 @@ pub(crate) enum Command {
     Generate(Box<NewTask>),
     /// Embed texts.
     Embed(EmbedTask),
-    /// A reader made room.
+    /// Look again: a reader made room, or it is time to end.
     Wake,
-    /// End all jobs, then the thread.
-    Stop,
 }
 
 /// Wakes the thread through its command channel.
@@ -74,7 +73,6 @@ pub(super) struct Runner {
     next_id: u64,
     buffers: Buffers,
     load: Load,
-    stopping: bool,
 }
 
 impl Runner {
@@ -101,7 +99,6 @@ impl Runner {
                 kv_total: parts.cells,
                 ..Load::default()
             },
-            stopping: false,
         };
         runner.shared.publish(runner.load);
         runner
@@ -131,7 +128,7 @@ impl Runner {
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.on_command(command),
-                Err(TryRecvError::Empty) => return !self.stopping,
+                Err(TryRecvError::Empty) => return !self.shared.stop.load(Ordering::Acquire),
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
@@ -142,7 +139,6 @@ impl Runner {
             Command::Generate(new) => self.on_generate(*new),
             Command::Embed(task) => self.embeds.push_back(task),
             Command::Wake => {}
-            Command::Stop => self.stopping = true,
         }
     }
 
@@ -246,7 +242,7 @@ impl Runner {
                     task.fail(JobError::Stopping);
                     self.shared.job_over();
                 }
-                Command::Wake | Command::Stop => {}
+                Command::Wake => {}
             }
         }
     }
