@@ -18,6 +18,9 @@ use sha2::{Digest, Sha256};
 /// The one repository.
 pub const REPOSITORY: &str = "test/tiny";
 
+/// What its `main` names: a client may ask by the one or the other.
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
 /// A running hub; it ends with the process.
 pub struct Hub {
     /// What `HF_ENDPOINT` must be.
@@ -40,10 +43,7 @@ impl Hub {
     /// When the file cannot be read or no port is free.
     pub fn start(file: &Path, pause: Duration) -> Result<Self> {
         let bytes = std::fs::read(file)?;
-        let sha256: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = digest(&bytes);
         let name = file.file_name().context("a file name")?;
         let file = Arc::new(File {
             name: name.to_string_lossy().into_owned(),
@@ -62,6 +62,12 @@ impl Hub {
         });
         Ok(Self { url, sha256 })
     }
+}
+
+/// SHA-256 in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn serve(file: &File, connection: &TcpStream) -> Result<()> {
@@ -101,10 +107,13 @@ fn answer(
         return Ok(out.write_all(&page(&json!([entry]).to_string()))?);
     }
     if path.starts_with(&format!("/api/models/{REPOSITORY}")) {
-        let repository = json!({ "id": REPOSITORY, "sha": "main", "siblings": [entry] });
+        let repository = json!({ "id": REPOSITORY, "sha": COMMIT, "siblings": [entry] });
         return Ok(out.write_all(&page(&repository.to_string()))?);
     }
-    if !path.starts_with(&format!("/{REPOSITORY}/resolve/main/{}", file.name)) {
+    let is_file = ["main", COMMIT].iter().any(|revision| {
+        path.starts_with(&format!("/{REPOSITORY}/resolve/{revision}/{}", file.name))
+    });
+    if !is_file {
         out.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")?;
         return Ok(());
     }

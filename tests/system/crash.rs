@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tests::{
     api::{self, Outcome},
-    hub::{Hub, REPOSITORY},
+    hub::{Hub, REPOSITORY, digest},
     process::{Node, fixture, is_alive, shoal_binary, wait_for},
     seed,
 };
@@ -59,6 +59,17 @@ async fn identity(node: &Node) -> Result<Value> {
     Ok(status["node_id"].clone())
 }
 
+/// Whether a file under `folder` has this digest.
+fn holds(folder: &Path, sha256: &str) -> Result<bool> {
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry?;
+        if entry.file_type().is_file() && digest(&std::fs::read(entry.path())?) == sha256 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn start(data: &Path, hub: &Hub) -> Result<Node> {
     let model = fixture(&format!("{SERVED}.gguf"));
     Node::start_with(
@@ -95,6 +106,7 @@ async fn killed_twenty_times_while_pulling_and_answering() -> Result<()> {
     let node = start(data.path(), &hub)?;
     let end = pull(node.url.clone()).await?;
     ensure!(end["event"] == "done", "{end}: {}", node.log_tail());
+    ensure!(holds(data.path(), &hub.sha256)?, "the pulled file is not there");
     for model in [SERVED, end["model"]["name"].as_str().unwrap_or_default()] {
         let outcome = question(node.url.clone(), model.into()).await?;
         ensure!(matches!(outcome, Outcome::Answered(answer) if !answer.text.is_empty()));
