@@ -66,7 +66,7 @@ deny: setup-test ## licences, bans and sources of the dependencies
 	fi
 
 clients: setup-test ## real OpenAI clients against a real node
-	@$(CARGO) build --workspace --bins --locked -j$(JOBS)
+	@$(CARGO) test --workspace --no-run --locked -j$(JOBS) --quiet # what `unit` built
 	@model=$$(.ci/starter-model "$(CACHE_DIR)") && \
 	tests/clients/run $(CARGO_TARGET_DIR)/debug/shoal "$$model" "$(CACHE_DIR)"
 

@@ -99,14 +99,15 @@ fn answer(
     path: &str,
     range: Option<usize>,
 ) -> Result<()> {
-    let entry = json!({
-        "type": "file", "path": file.name, "rfilename": file.name, "size": file.bytes.len(),
-        "lfs": { "oid": file.sha256, "sha256": file.sha256, "size": file.bytes.len() },
-    });
+    let (name, size) = (&file.name, file.bytes.len());
     if path.starts_with(&format!("/api/models/{REPOSITORY}/tree/")) {
+        let lfs = json!({ "oid": file.sha256, "size": size });
+        let entry = json!({ "type": "file", "path": name, "size": size, "lfs": lfs });
         return Ok(out.write_all(&page(&json!([entry]).to_string()))?);
     }
     if path.starts_with(&format!("/api/models/{REPOSITORY}")) {
+        let lfs = json!({ "sha256": file.sha256, "size": size });
+        let entry = json!({ "rfilename": name, "size": size, "lfs": lfs });
         let repository = json!({ "id": REPOSITORY, "sha": COMMIT, "siblings": [entry] });
         return Ok(out.write_all(&page(&repository.to_string()))?);
     }

@@ -106,7 +106,10 @@ async fn killed_twenty_times_while_pulling_and_answering() -> Result<()> {
     let node = start(data.path(), &hub)?;
     let end = pull(node.url.clone()).await?;
     ensure!(end["event"] == "done", "{end}: {}", node.log_tail());
-    ensure!(holds(data.path(), &hub.sha256)?, "the pulled file is not there");
+    ensure!(
+        holds(data.path(), &hub.sha256)?,
+        "the pulled file is not there"
+    );
     for model in [SERVED, end["model"]["name"].as_str().unwrap_or_default()] {
         let outcome = question(node.url.clone(), model.into()).await?;
         ensure!(matches!(outcome, Outcome::Answered(answer) if !answer.text.is_empty()));
