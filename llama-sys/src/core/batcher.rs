@@ -1,24 +1,25 @@
 //! How a batch is shared: every running answer gets its next token first, what is left of the
-//! batch goes to prompts in equal shares. A short prompt is so done soon beside a long one, and
-//! a long one never stops the answers that run.
+//! batch goes to prompts, the oldest first, but none takes more than its turn while others want
+//! theirs. So prompts are finished one after another (equal shares would finish all of them at
+//! the end, and tear the rows of each apart, which attention pays for), a short one gets by
+//! several long ones, and no prompt stops the answers that run.
 
-/// Shares `budget` among `wants`, equally, nobody more than they want. What one does not need
-/// goes to the others.
+/// Prompts that get a turn in each batch, however long they are.
+const TURNS: usize = 8;
+
+/// Shares `budget` among `wants`, the first first, nobody more than they want.
 #[must_use]
-pub fn fair_shares(budget: usize, wants: &[usize]) -> Vec<usize> {
-    let mut shares = vec![0; wants.len()];
-    let mut order: Vec<usize> = (0..wants.len()).collect();
-    order.sort_by_key(|&i| wants[i]);
+pub fn shares(budget: usize, wants: &[usize]) -> Vec<usize> {
+    let turn = (budget / TURNS).max(1);
     let mut left = budget;
-    for (served, &i) in order.iter().enumerate() {
-        let others = wants.len() - served;
-        shares[i] = wants[i].min(left / others);
-        left -= shares[i];
-    }
-    for (share, &want) in shares.iter_mut().zip(wants) {
-        let more = (want - *share).min(left);
-        *share += more;
-        left -= more;
+    let mut take = |want: usize| {
+        let taken = want.min(left);
+        left -= taken;
+        taken
+    };
+    let mut shares: Vec<usize> = wants.iter().map(|want| take((*want).min(turn))).collect();
+    for (share, want) in shares.iter_mut().zip(wants) {
+        *share += take(want - *share);
     }
     shares
 }
@@ -31,28 +32,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_are_fair_and_use_the_budget(
+        fn the_budget_is_used_and_the_first_get_their_turn(
             budget in 0usize..2000, wants in prop::collection::vec(0usize..1500, 0..20)
         ) {
-            let shares = fair_shares(budget, &wants);
+            let shares = shares(budget, &wants);
             let total: usize = shares.iter().sum();
             prop_assert_eq!(total, budget.min(wants.iter().sum()));
-            let least_unmet = shares.iter().zip(&wants).filter(|(s, w)| s < w).map(|(s, _)| *s).min();
-            for (share, want) in shares.iter().zip(&wants) {
+            for (i, (share, want)) in shares.iter().zip(&wants).enumerate() {
                 prop_assert!(share <= want);
-                if let Some(least) = least_unmet {
-                    // Nobody has more than a fair share while another wants. The odd rest
-                    // is less than one each.
-                    prop_assert!(*share <= least + wants.len());
+                if i < TURNS {
+                    prop_assert!(*share >= (*want).min(budget / TURNS));
                 }
             }
         }
     }
 
     #[test]
-    fn the_small_are_served_and_the_rest_is_split() {
-        assert_eq!(fair_shares(100, &[1000, 10, 1000]), [45, 10, 45]);
-        assert_eq!(fair_shares(3, &[5, 5]).iter().sum::<usize>(), 3);
-        assert_eq!(fair_shares(10, &[]), Vec::<usize>::new());
+    fn older_prompts_are_finished_first_and_short_ones_get_by() {
+        assert_eq!(shares(64, &[32, 32, 32]), [32, 24, 8]);
+        assert_eq!(shares(80, &[1000, 9, 1000]), [61, 9, 10]);
+        assert_eq!(shares(10, &[]), Vec::<usize>::new());
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::admission::{Admission, Demand, GROWTH_CELLS};
-use super::batcher::fair_shares;
+use super::batcher;
 use super::session::{Session, Step};
 use super::slots::{KvOp, Reuse, SlotId, Slots};
 
@@ -271,7 +271,7 @@ impl Scheduler {
             })
             .collect();
         let budget = self.limits.batch_tokens.saturating_sub(decoding);
-        let shares = fair_shares(budget, &wants);
+        let shares = batcher::shares(budget, &wants);
         jobs.iter()
             .zip(shares)
             .map(|((id, j), share)| (*id, if j.session.pending() == 1 { 1 } else { share }))

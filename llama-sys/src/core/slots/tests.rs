@@ -205,7 +205,7 @@ fn trimming_keeps_the_newest_whole_and_little_beside_it() {
     }
     slots.trim(&mut ops);
     let kept: Vec<usize> = filled.iter().map(|s| slots.tokens(*s).len()).collect();
-    assert_eq!(kept, [0, 1024, 2000]);
+    assert_eq!(kept, [0, 256, 2000]);
     // Whoever comes back is kept longer from then on.
     let tokens: Vec<u32> = (10_000..12_000).collect();
     let (slot, cached) = slots.acquire(&tokens, true, &mut ops).unwrap();
@@ -214,6 +214,6 @@ fn trimming_keeps_the_newest_whole_and_little_beside_it() {
     slots.trim(&mut ops);
     assert_eq!(
         (slots.tokens(filled[1]).len(), slots.tokens(filled[2]).len()),
-        (1024, 2000)
+        (256, 2000)
     );
 }
