@@ -1,11 +1,11 @@
-//! The engine on a real model, where the environment names one (`SHOAL_TEST_MODEL`, the path of
+//! The engine on a real model, where the environment names one (`TEST_MODEL`, the path of
 //! a SmolLM2-135M-Instruct). Without it each test says so and passes.
 
 use super::*;
 
 fn real() -> Option<LocalConfig> {
-    let Some(path) = std::env::var_os("SHOAL_TEST_MODEL") else {
-        println!("skipped: SHOAL_TEST_MODEL names no model");
+    let Some(path) = std::env::var_os("TEST_MODEL") else {
+        println!("skipped: TEST_MODEL names no model");
         return None;
     };
     Some(LocalConfig {
