@@ -35,14 +35,16 @@ pub enum Outcome {
     Refused,
 }
 
-/// A client without proxies that keeps its connections.
+/// A client without proxies; each request has a connection of its own.
 ///
 /// # Errors
 /// When the system gives no client.
 pub fn client() -> Result<Client> {
     // Installed once in a process; a second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().no_proxy().build()?)
+    // An idle connection may be closed by the server in the very moment of the next request.
+    let builder = Client::builder().no_proxy().pool_max_idle_per_host(0);
+    Ok(builder.build()?)
 }
 
 /// Posts `body` with `stream` and `include_usage` set, and reads the stream to its end.
