@@ -7,6 +7,10 @@ import pytest
 
 KEY = "test-key"
 
+# Where two answers are compared word for word: at every token of this one the model is sure by
+# more than the noise between a prompt computed whole and one computed on a cached prefix.
+SURE = [{"role": "user", "content": "What is the capital of Italy? Answer in one sentence."}]
+
 
 @pytest.fixture(scope="session")
 def url():

@@ -7,14 +7,11 @@ import sys
 
 import litellm
 import pytest
-from conftest import KEY
+from conftest import KEY, SURE
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-HELLO = [{"role": "user", "content": "Say hello in one short sentence."}]
-
-
 def test_litellm(base, model):
-    ask = dict(model=f"openai/{model}", api_base=base, api_key=KEY, messages=HELLO, max_tokens=16, temperature=0)
+    ask = dict(model=f"openai/{model}", api_base=base, api_key=KEY, messages=SURE, max_tokens=16, temperature=0)
     whole = litellm.completion(**ask)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in litellm.completion(**ask, stream=True))
     assert whole.choices[0].message.content == text and text.strip()
@@ -24,9 +21,9 @@ def test_litellm(base, model):
 
 def test_langchain_chat(base, model):
     chat = ChatOpenAI(base_url=base, api_key=KEY, model=model, temperature=0, max_tokens=16, max_retries=0)
-    whole = chat.invoke("Say hello in one short sentence.")
+    whole = chat.invoke(SURE)
     assert whole.content.strip() and whole.usage_metadata["output_tokens"] > 0
-    assert "".join(chunk.content for chunk in chat.stream("Say hello in one short sentence.")) == whole.content
+    assert "".join(chunk.content for chunk in chat.stream(SURE)) == whole.content
 
 
 def test_langchain_tools(base, model, weather):
@@ -62,7 +59,8 @@ def test_llm_command(base, model):
         f"- model_id: shoal\n  model_name: {model!r}\n  api_base: {base}\n  api_key_name: shoal\n"
     )
     llm = [str(pathlib.Path(sys.executable).with_name("llm"))]
-    ask = [*llm, "-m", "shoal", "--key", KEY, "-o", "max_tokens", "16", "-o", "temperature", "0", "Say hello."]
+    ask = [*llm, "-m", "shoal", "--key", KEY, "-o", "max_tokens", "16", "-o", "temperature", "0"]
+    ask.append(SURE[0]["content"])
     streamed = subprocess.run(ask, check=True, capture_output=True, text=True, timeout=120).stdout
     whole = subprocess.run([*ask, "--no-stream"], check=True, capture_output=True, text=True, timeout=120).stdout
     assert streamed.strip() and streamed == whole

@@ -166,6 +166,8 @@ impl Slots {
     }
 
     /// The sequence with the longest beginning in common with `tokens`, and how long that is.
+    /// Of equals the newest: a prompt that is asked again then stands on the very numbers of
+    /// the last time (the same prefix computed in other batches differs in its last digits).
     fn best_prefix(&self, tokens: &[u32]) -> Option<(usize, usize)> {
         let most = tokens.len().saturating_sub(1);
         let usable = |slot: &Slot| {
@@ -180,8 +182,8 @@ impl Slots {
             .slots
             .iter()
             .enumerate()
-            .map(|(i, s)| (usable(s), !s.busy, i));
-        let (len, _, slot) = ranked.max()?;
+            .map(|(i, s)| (usable(s), !s.busy, s.used_at, i));
+        let (len, _, _, slot) = ranked.max()?;
         (len > 0).then_some((slot, len))
     }
 
