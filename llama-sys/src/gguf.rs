@@ -23,8 +23,8 @@ mod writer;
 
 pub use error::GgufError;
 pub use facts::{
-    Attention, ChatTemplates, Experts, FactsError, FimTokens, MemoryEstimate, ModelFacts, Pooling,
-    SamplingDefaults, Token, Tokenizer,
+    Attention, ChatTemplates, Experts, FactsError, FimTokens, MemoryEstimate, ModelFacts,
+    PARKED_PART, Pooling, SamplingDefaults, Token, Tokenizer,
 };
 pub use header::Header;
 pub use split::{Model, ModelError, SplitName};

@@ -23,6 +23,9 @@ struct Arguments {
     shoal: PathBuf,
     llama_server: PathBuf,
     model: PathBuf,
+    plan: Plan,
+    /// A look in between: nothing is written.
+    print_only: bool,
 }
 
 impl Arguments {
@@ -34,7 +37,21 @@ impl Arguments {
                 .map(PathBuf::from)
                 .with_context(|| format!("{name} PATH is missing: run `make bench`"))
         };
+        let mut plan = Plan::default();
+        if let Ok(rounds) = path("--rounds") {
+            plan.rounds = rounds.to_string_lossy().parse().context("--rounds N")?;
+        }
+        if let Ok(streams) = path("--streams") {
+            let numbers = streams.to_string_lossy().into_owned();
+            plan.streams = numbers
+                .split(',')
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .context("--streams N,N…")?;
+        }
         Ok(Self {
+            plan,
+            print_only: given.iter().any(|argument| argument == "--print-only"),
             shoal: path("--shoal")?,
             llama_server: path("--llama-server")?,
             model: path("--model")?,
@@ -45,16 +62,18 @@ impl Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
-    let plan = Plan::default();
+    let plan = &arguments.plan;
     let idle = idle::measure(&arguments.shoal, plan.rounds)?;
     println!("idle node: {idle:?}");
     let sides = Sides::start(&arguments)?;
-    let figures = measure(&sides, &plan).await?;
+    let figures = measure(&sides, plan).await?;
     let memory = sides.memory();
     drop(sides);
-    let text = report::render(&plan, &figures, memory, &idle);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
-    report::replace_section(path.as_ref(), "One node", &text)?;
+    let text = report::render(plan, &figures, memory, &idle);
     println!("{text}");
+    if !arguments.print_only {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
+        report::replace_section(path.as_ref(), "One node", &text)?;
+    }
     Ok(())
 }

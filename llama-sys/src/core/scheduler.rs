@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::admission::{Admission, Demand, GROWTH_CELLS};
 use super::batcher;
 use super::session::{Session, Step};
-use super::slots::{KvOp, Reuse, SlotId, Slots};
+use super::slots::{KvOp, ParkId, Reuse, SlotId, Slots};
 
 /// A job, by the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub struct Limits {
     pub sequences: u32,
     /// Cells of the cache.
     pub cells: u32,
+    /// Tokens of prefixes that may be kept outside of the cache.
+    pub parked_tokens: usize,
     /// Tokens in a batch, `parallel` at least.
     pub batch_tokens: usize,
     /// Rows of logits in a batch, more than `parallel`.
@@ -92,7 +94,12 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            slots: Slots::new(limits.sequences, limits.cells, limits.reuse),
+            slots: Slots::new(
+                limits.sequences,
+                limits.cells,
+                limits.reuse,
+                limits.parked_tokens,
+            ),
             queue: Admission::new(limits.queue),
             limits,
             jobs: BTreeMap::new(),
@@ -186,7 +193,7 @@ impl Scheduler {
         plan.work.clear();
         self.admit(&mut plan.ops);
         if self.running > 0 {
-            self.slots.trim(&mut plan.ops);
+            self.slots.park_idle(&mut plan.ops);
         }
         for (id, share) in self.shares() {
             self.place_work(id, share, plan);
@@ -383,6 +390,11 @@ impl Scheduler {
             job.session.rewind(0);
             job.cached = Some(0);
         }
+    }
+
+    /// What was to be parked under `id` could not be copied.
+    pub fn not_parked(&mut self, id: ParkId) {
+        self.slots.not_parked(id);
     }
 
     /// All jobs, the oldest first.

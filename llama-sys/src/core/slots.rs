@@ -2,18 +2,22 @@
 //! It mirrors llama.cpp's unified cache (one pool of cells, a cell may belong to several
 //! sequences) and says which operations keep the two alike; it performs none.
 //!
-//! A sequence whose answer ended keeps its tokens as a *cached prefix* until its cells or its
-//! sequence are wanted, or more is kept than proves useful ([`Slots::trim`]); the longest unused
-//! goes first.
+//! A sequence whose answer ended keeps its tokens as a *cached prefix* until other jobs run: then
+//! it is *parked*, moved to ordinary memory ([`Slots::park_idle`]), because attention passes over
+//! every cell in use, also of others, and cells that lie scattered between those of others take
+//! its tiles apart. A prompt that begins like a parked prefix has it brought back, which takes a
+//! hundredth of computing it.
 
 #![expect(
     clippy::cast_possible_truncation,
     reason = "llama.cpp has 256 sequences at most"
 )]
 
-mod memory;
+mod parked;
 
-use memory::Memory;
+use parked::{Found, Parking};
+
+pub use parked::ParkId;
 
 /// A sequence of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +42,29 @@ pub enum KvOp {
         /// How many.
         len: usize,
     },
+    /// Copy all of `slot` out of the cache, under `id`.
+    Park {
+        /// The sequence.
+        slot: SlotId,
+        /// Its name from now on.
+        id: ParkId,
+    },
+    /// Bring what was parked under `id` back into the empty sequence `slot`. It stays parked.
+    Unpark {
+        /// What.
+        id: ParkId,
+        /// The sequence that gets it.
+        slot: SlotId,
+    },
+    /// Forget what was parked under `id`.
+    Discard {
+        /// What.
+        id: ParkId,
+    },
 }
 
-/// A shared prefix shorter than this is not worth keeping the other sequence's own tail for:
-/// computing it takes less time than one decode step of a busy engine.
+/// A shared prefix shorter than this is not worth keeping the other sequence's own tail for, nor
+/// parking: computing it takes less time than one decode step of a busy engine.
 const WORTH_SHARING_TOKENS: usize = 16;
 
 /// What a cache can do, by the model's architecture.
@@ -72,13 +95,14 @@ pub struct Slots {
     busy_cells: usize,
     reuse: Reuse,
     clock: u64,
-    memory: Memory,
+    parking: Parking,
+    gone: Vec<ParkId>,
 }
 
 impl Slots {
-    /// `sequences` empty ones over `cells` cells.
+    /// `sequences` empty ones over `cells` cells, and room to park `parked` tokens.
     #[must_use]
-    pub fn new(sequences: u32, cells: u32, reuse: Reuse) -> Self {
+    pub fn new(sequences: u32, cells: u32, reuse: Reuse, parked: usize) -> Self {
         Self {
             slots: vec![Slot::default(); sequences as usize],
             references: vec![[0; 2]; cells as usize],
@@ -86,7 +110,9 @@ impl Slots {
             busy_cells: 0,
             reuse,
             clock: 0,
-            memory: Memory::new(cells as usize),
+            // A recurrent state takes the same memory for any number of tokens.
+            parking: Parking::new(if reuse == Reuse::Any { parked } else { 0 }),
+            gone: Vec::new(),
         }
     }
 
@@ -114,11 +140,15 @@ impl Slots {
         &self.slots[slot.0 as usize].tokens
     }
 
-    /// How much of `tokens` could come from the cache, and how many of these cells no busy
-    /// sequence holds (they stop being available to others).
+    /// How much of `tokens` could come from the cache or from what is parked, and how many cells
+    /// of that no busy sequence holds (they stop being available to others).
     #[must_use]
     pub fn prospect(&self, tokens: &[u32]) -> (usize, usize) {
-        let Some((slot, len)) = self.best_prefix(tokens) else {
+        let best = self.best_prefix(tokens);
+        if let Some(found) = self.worth_unparking(tokens, best) {
+            return (found.common, found.common);
+        }
+        let Some((slot, len)) = best else {
             return (0, 0);
         };
         let cells = self.slots[slot].cells[..len].iter();
@@ -126,7 +156,7 @@ impl Slots {
         (len, idle.count())
     }
 
-    /// Makes a sequence busy for a prompt. With `reuse_cache` it begins with the longest cached
+    /// Makes a sequence busy for a prompt. With `reuse_cache` it begins with the longest known
     /// prefix, all tokens but one at most. Answers the sequence and that prefix's length; `None`
     /// if all sequences are busy.
     pub fn acquire(
@@ -140,21 +170,54 @@ impl Slots {
         } else {
             None
         };
-        if reuse_cache {
-            let most = tokens.len().saturating_sub(1);
-            self.memory
-                .on_asked(&tokens[..most], best.map_or(0, |(_, len)| len));
-        }
+        let parked = self.worth_unparking(tokens, best).filter(|_| reuse_cache);
         let victim = self.victim(best.map(|(slot, _)| slot));
-        let (slot, len) = match best {
-            Some((from, len)) if self.is_taken_over(from, len, victim) => (from, len),
-            Some((from, len)) => (self.share(from, victim?, len, ops), len),
-            None => (victim?, 0),
+        let (slot, len) = match (parked, best) {
+            (Some(found), _) => (self.unpark(found, victim?, ops), found.common),
+            (None, Some((from, len))) if self.is_taken_over(from, len, victim) => (from, len),
+            (None, Some((from, len))) => (self.share(from, victim?, len, ops), len),
+            (None, None) => {
+                let slot = victim?;
+                self.vacate(slot, None, ops);
+                (slot, 0)
+            }
         };
         let id = SlotId(slot as u32);
         self.cut(id, len, ops);
         self.set_busy(slot, true);
         Some((id, len))
+    }
+
+    /// The parked prefix that serves `tokens` better than what is in the cache, if the cache has
+    /// room for it.
+    fn worth_unparking(&self, tokens: &[u32], best: Option<(usize, usize)>) -> Option<Found> {
+        let most = tokens.len().saturating_sub(1);
+        let room = self.cells() - self.busy_cells;
+        let found = self.parking.find(&tokens[..most], room)?;
+        let cached = best.map_or(0, |(_, len)| len);
+        (found.common >= cached + WORTH_SHARING_TOKENS).then_some(found)
+    }
+
+    /// Brings a parked prefix back into the idle sequence `to`.
+    fn unpark(&mut self, found: Found, to: usize, ops: &mut Vec<KvOp>) -> usize {
+        let spared = Some(found.id);
+        self.vacate(to, spared, ops);
+        while self.free.len() < found.len && self.vacate_oldest(spared, ops) {}
+        let tokens = self.parking.touch(found.id).unwrap_or_default().to_vec();
+        let slot = SlotId(to as u32);
+        ops.push(KvOp::Unpark { id: found.id, slot });
+        let cells = self.free.split_off(self.free.len() - tokens.len());
+        for &cell in &cells {
+            self.references[cell as usize] = [1, 0];
+        }
+        self.slots[to].tokens = tokens;
+        self.slots[to].cells = cells;
+        if found.common == found.len {
+            // The sequence goes on from there, and is parked in its longer form one day.
+            self.parking.remove(found.id);
+            ops.push(KvOp::Discard { id: found.id });
+        }
+        to
     }
 
     /// True if the prefix is used where it is, instead of being shared with another sequence.
@@ -197,7 +260,7 @@ impl Slots {
 
     fn share(&mut self, from: usize, to: usize, len: usize, ops: &mut Vec<KvOp>) -> usize {
         let target = SlotId(to as u32);
-        self.cut(target, 0, ops);
+        self.vacate(to, None, ops);
         let cells = self.slots[from].cells[..len].to_vec();
         for &cell in &cells {
             self.references[cell as usize][0] += 1;
@@ -212,12 +275,12 @@ impl Slots {
         to
     }
 
-    /// Gives cells to `tokens` at the end of the busy sequence `slot`. Takes cached prefixes
-    /// away where it must. False, and nothing changed but those, if busy sequences hold too
-    /// many cells.
+    /// Gives cells to `tokens` at the end of the busy sequence `slot`. Parks cached prefixes
+    /// where it must. False, and nothing changed but those, if busy sequences hold too many
+    /// cells.
     pub fn extend(&mut self, slot: SlotId, tokens: &[u32], ops: &mut Vec<KvOp>) -> bool {
         while self.free.len() < tokens.len() {
-            if !self.evict_some(tokens.len() - self.free.len(), ops) {
+            if !self.vacate_oldest(None, ops) {
                 return false;
             }
         }
@@ -234,45 +297,41 @@ impl Slots {
         true
     }
 
-    /// Shortens the longest unused cached prefix by `wanted` tokens at most: its beginning is
-    /// what other prompts most likely share. False if there is none.
-    fn evict_some(&mut self, wanted: usize, ops: &mut Vec<KvOp>) -> bool {
+    /// Parks all that is idle: for when busy sequences are computed. Recurrent states stay, they
+    /// are in nobody's way.
+    pub fn park_idle(&mut self, ops: &mut Vec<KvOp>) {
+        while self.reuse == Reuse::Any && self.vacate_oldest(None, ops) {}
+    }
+
+    /// Parks the longest unused cached prefix. False if there is none.
+    fn vacate_oldest(&mut self, spared: Option<ParkId>, ops: &mut Vec<KvOp>) -> bool {
         let oldest = self.cached().min_by_key(|(_, s)| s.used_at);
         let Some(slot) = oldest.map(|(i, _)| i) else {
             return false;
         };
-        self.shorten(slot, wanted, ops);
+        self.vacate(slot, spared, ops);
         true
     }
 
-    /// Takes `wanted` tokens at most from the end of a cached prefix, one at least.
-    fn shorten(&mut self, slot: usize, wanted: usize, ops: &mut Vec<KvOp>) {
+    /// Empties an idle sequence; what it holds is parked, where that is worth it and `spared`
+    /// need not go for it.
+    fn vacate(&mut self, slot: usize, spared: Option<ParkId>, ops: &mut Vec<KvOp>) {
         let tokens = &self.slots[slot].tokens;
-        self.memory.on_dropped(tokens);
-        let keep = match self.reuse {
-            Reuse::Any => tokens.len().saturating_sub(wanted.max(1)),
-            Reuse::Whole => 0,
-        };
-        self.cut(SlotId(slot as u32), keep, ops);
+        let id = SlotId(slot as u32);
+        if tokens.len() >= WORTH_SHARING_TOKENS {
+            let parked = self.parking.park(tokens, spared, &mut self.gone);
+            ops.extend(self.gone.drain(..).map(|id| KvOp::Discard { id }));
+            ops.extend(parked.map(|parked| KvOp::Park {
+                slot: id,
+                id: parked,
+            }));
+        }
+        self.cut(id, 0, ops);
     }
 
-    /// Drops cached prefixes beyond what has proved useful: every decoded token passes over
-    /// every cell in use. The newest prefix is always kept whole.
-    pub fn trim(&mut self, ops: &mut Vec<KvOp>) {
-        loop {
-            let newest = self.cached().max_by_key(|(_, s)| s.used_at);
-            let Some((newest, kept)) = newest.map(|(i, s)| (i, s.tokens.len())) else {
-                return;
-            };
-            let idle = self.used_cells() - self.busy_cells;
-            let excess = idle.saturating_sub(kept + self.memory.idle_cells());
-            let others = self.cached().filter(|(i, _)| *i != newest);
-            let oldest = others.min_by_key(|(_, s)| s.used_at).map(|(i, _)| i);
-            let Some(oldest) = oldest.filter(|_| excess > 0) else {
-                return;
-            };
-            self.shorten(oldest, excess, ops);
-        }
+    /// What was to be parked under `id` could not be copied.
+    pub fn not_parked(&mut self, id: ParkId) {
+        self.parking.remove(id);
     }
 
     /// Idle sequences that hold tokens.

@@ -258,6 +258,43 @@ impl Context {
         unsafe { sys::llama_memory_seq_cp(self.memory, from as i32, to as i32, 0, len as i32) }
     }
 
+    /// A copy of what the cache holds of a sequence, for [`Context::restore`]. `None` if there
+    /// is no memory for it or llama.cpp fails.
+    pub(crate) fn save(&mut self, sequence: u32) -> Option<Vec<u8>> {
+        let context = self.context.as_ptr();
+        // SAFETY: the context lives as long as `self`.
+        let size = unsafe { sys::llama_state_seq_get_size(context, sequence as i32) };
+        let mut state = Vec::new();
+        state.try_reserve_exact(size).ok()?;
+        state.resize(size, 0);
+        // SAFETY: the buffer has `size` bytes, which llama.cpp keeps to.
+        let written = unsafe {
+            sys::llama_state_seq_get_data(context, state.as_mut_ptr(), size, sequence as i32)
+        };
+        (written == size && size > 0).then_some(state)
+    }
+
+    /// Gives the empty sequence what [`Context::save`] of this same context copied. False, and
+    /// the sequence stays empty, if the cache has no cells for it.
+    pub(crate) fn restore(&mut self, sequence: u32, state: &[u8]) -> bool {
+        // SAFETY: the buffer has that many bytes; they were written by `save` in this process,
+        // so llama.cpp finds the layers that it expects.
+        let read = unsafe {
+            sys::llama_state_seq_set_data(
+                self.context.as_ptr(),
+                state.as_ptr(),
+                state.len(),
+                sequence as i32,
+            )
+        };
+        if read != state.len() {
+            // SAFETY: the memory lives as long as the context; removing a whole sequence never
+            // fails.
+            unsafe { sys::llama_memory_seq_rm(self.memory, sequence as i32, -1, -1) };
+        }
+        read == state.len()
+    }
+
     /// Empties the cache.
     pub(crate) fn clear(&mut self) {
         if self.has_memory() {

@@ -15,7 +15,7 @@ use super::header::Header;
 use super::limits;
 
 pub use attention::Attention;
-pub use memory::MemoryEstimate;
+pub use memory::{MemoryEstimate, PARKED_PART};
 pub use sampling::SamplingDefaults;
 pub use tokenizer::{ChatTemplates, FimTokens, Token, Tokenizer};
 

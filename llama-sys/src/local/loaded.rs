@@ -12,6 +12,7 @@ use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
 use crate::ffi::context::{Context, ContextParams};
 use crate::ffi::model::Model;
+use crate::gguf::PARKED_PART;
 
 /// Rows of logits beyond one for each sequence: what prompts with log-probabilities compute at
 /// once. Each takes four bytes for each token of the vocabulary.
@@ -113,10 +114,12 @@ impl Loaded {
     }
 
     fn limits(&self) -> Limits {
+        let cells = self.context.as_ref().map_or(0, Context::cells);
         Limits {
             parallel: self.parallel,
             sequences: self.params.sequences,
-            cells: self.context.as_ref().map_or(0, Context::cells),
+            cells,
+            parked_tokens: (u64::from(cells) / PARKED_PART) as usize,
             batch_tokens: self.params.batch_tokens as usize,
             batch_outputs: self.params.outputs as usize,
             queue: self.queue,

@@ -6,7 +6,7 @@
 
 mod step;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Wake, Waker};
@@ -21,7 +21,7 @@ use super::task::{NewTask, Task};
 use crate::core::governor::Governor;
 use crate::core::scheduler::{JobId, Plan, Scheduler};
 use crate::core::select::Candidate;
-use crate::core::slots::KvOp;
+use crate::core::slots::{KvOp, ParkId};
 use crate::engine::{Event, JobError, Load};
 use crate::ffi::batch::Batch;
 use crate::ffi::context::Context;
@@ -64,6 +64,8 @@ pub(super) struct Runner {
     scheduler: Scheduler,
     embedder: Embedder,
     context: Option<Context>,
+    /// States of sequences outside of the cache; the scheduler says which, and bounds them.
+    parked: HashMap<ParkId, Vec<u8>>,
     governor: Option<Governor>,
     commands: mpsc::Receiver<Command>,
     waker: Waker,
@@ -87,6 +89,7 @@ impl Runner {
             scheduler: parts.scheduler,
             embedder: parts.embedder,
             context: parts.context,
+            parked: HashMap::new(),
             governor: parts.governor,
             commands,
             waker: Waker::from(Arc::new(Nudge(wake))),

@@ -25,6 +25,7 @@ fn limits(cells: u32, parallel: u32, batch_tokens: usize) -> Limits {
         parallel,
         sequences: parallel + 2,
         cells,
+        parked_tokens: 50,
         batch_tokens,
         batch_outputs: parallel as usize + 3,
         queue: 8,
@@ -52,6 +53,7 @@ struct Bench {
     scheduler: Scheduler,
     limits: Limits,
     sequences: Vec<Vec<u32>>,
+    parked: BTreeMap<ParkId, Vec<u32>>,
     finished: Vec<JobId>,
     plan: Plan,
 }
@@ -62,6 +64,7 @@ impl Bench {
             scheduler: Scheduler::new(limits),
             limits,
             sequences: vec![Vec::new(); limits.sequences as usize],
+            parked: BTreeMap::new(),
             finished: Vec::new(),
             plan: Plan::default(),
         }
@@ -77,8 +80,18 @@ impl Bench {
                     let shared = self.sequences[from.0 as usize][..len].to_vec();
                     self.sequences[to.0 as usize] = shared;
                 }
+                KvOp::Park { slot, id } => {
+                    let tokens = self.sequences[slot.0 as usize].clone();
+                    self.parked.insert(id, tokens);
+                }
+                KvOp::Unpark { id, slot } => {
+                    assert!(self.sequences[slot.0 as usize].is_empty());
+                    self.sequences[slot.0 as usize] = self.parked[&id].clone();
+                }
+                KvOp::Discard { id } => assert!(self.parked.remove(&id).is_some()),
             }
         }
+        assert!(self.parked.values().map(Vec::len).sum::<usize>() <= self.limits.parked_tokens);
         let work = self.plan.work.clone();
         let tokens: usize = work.iter().map(|w| w.step.n).sum();
         assert!(tokens <= self.limits.batch_tokens);
@@ -219,10 +232,10 @@ fn the_youngest_gives_way_and_is_answered_later() {
 
 #[test]
 fn a_paused_job_makes_room_for_those_that_wait() {
-    let mut bench = Bench::new(limits(200, 1, 16));
+    let mut bench = Bench::new(limits(200, 1, 32));
     bench
         .scheduler
-        .submit(JobId(0), session(vec![1, 2, 3], 20), PLAIN)
+        .submit(JobId(0), session((0..20).collect(), 20), PLAIN)
         .unwrap();
     bench.round();
     bench.scheduler.set_paused(JobId(0), true);
@@ -236,7 +249,7 @@ fn a_paused_job_makes_room_for_those_that_wait() {
     }
     assert_eq!(bench.finished, [JobId(1)]);
     bench.scheduler.set_paused(JobId(0), false);
-    // Its tokens were kept: only the newest is computed.
+    // Its tokens were parked: only the newest is computed.
     assert_eq!(bench.round(), 1);
     assert_eq!(bench.scheduler.cached_tokens(JobId(0)), Some(0));
 }

@@ -1,6 +1,6 @@
 //! The mirror of the cache against a model of the cache that only obeys operations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -8,11 +8,13 @@ use super::*;
 
 const SEQUENCES: u32 = 5;
 const CELLS: u32 = 40;
+const PARKED: usize = 50;
 
 /// What llama.cpp holds after the operations: the cells of each sequence, with their tokens.
 #[derive(Debug, Clone, Default)]
 struct Cache {
     sequences: Vec<Vec<(u64, u32)>>,
+    parked: BTreeMap<ParkId, Vec<u32>>,
     next: u64,
 }
 
@@ -20,7 +22,7 @@ impl Cache {
     fn new() -> Self {
         Self {
             sequences: vec![Vec::new(); SEQUENCES as usize],
-            next: 0,
+            ..Self::default()
         }
     }
 
@@ -33,6 +35,18 @@ impl Cache {
                     assert!(self.sequences[to.0 as usize].is_empty());
                     self.sequences[to.0 as usize] = shared;
                 }
+                KvOp::Park { slot, id } => {
+                    let sequence = &self.sequences[slot.0 as usize];
+                    let tokens = sequence.iter().map(|c| c.1).collect();
+                    assert!(self.parked.insert(id, tokens).is_none());
+                }
+                KvOp::Unpark { id, slot } => {
+                    assert!(self.sequences[slot.0 as usize].is_empty());
+                    assert!(self.used() + self.parked[&id].len() <= CELLS as usize);
+                    let tokens = self.parked[&id].clone();
+                    self.extend(slot, &tokens);
+                }
+                KvOp::Discard { id } => assert!(self.parked.remove(&id).is_some()),
             }
         }
     }
@@ -56,7 +70,7 @@ enum Action {
     Extend(usize, Vec<u32>),
     Cut(usize, usize),
     Release(usize),
-    Trim,
+    ParkIdle,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -67,7 +81,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (0usize..5, tokens()).prop_map(|(i, t)| Action::Extend(i, t)),
         1 => (0usize..5, 0usize..30).prop_map(|(i, k)| Action::Cut(i, k)),
         3 => (0usize..5).prop_map(Action::Release),
-        1 => Just(Action::Trim),
+        1 => Just(Action::ParkIdle),
     ]
 }
 
@@ -79,7 +93,7 @@ proptest! {
         actions in prop::collection::vec(action(), 1..60), whole: bool
     ) {
         let reuse = if whole { Reuse::Whole } else { Reuse::Any };
-        let mut slots = Slots::new(SEQUENCES, CELLS, reuse);
+        let mut slots = Slots::new(SEQUENCES, CELLS, reuse, PARKED);
         let mut cache = Cache::new();
         let mut busy: Vec<SlotId> = Vec::new();
         for action in actions {
@@ -115,8 +129,9 @@ proptest! {
                     cache.apply(&ops);
                 }
                 Action::Release(i) if !busy.is_empty() => slots.release(busy.remove(i % busy.len())),
-                Action::Trim => {
-                    slots.trim(&mut ops);
+                Action::ParkIdle => {
+                    slots.park_idle(&mut ops);
+                    prop_assert!(whole || slots.used_cells() == slots.busy_cells());
                     cache.apply(&ops);
                 }
                 _ => {}
@@ -131,6 +146,9 @@ proptest! {
                 prop_assert_eq!(slots.tokens(SlotId(i)), held);
             }
             prop_assert_eq!(slots.used_cells(), cache.used());
+            let parked: usize = cache.parked.values().map(Vec::len).sum();
+            prop_assert!(parked <= PARKED);
+            prop_assert_eq!(parked, slots.parking.tokens());
             prop_assert!(slots.busy_cells() <= slots.used_cells());
             prop_assert!(slots.used_cells() <= CELLS as usize);
         }
@@ -143,7 +161,7 @@ fn prompt(n: u32) -> Vec<u32> {
 
 #[test]
 fn a_prefix_is_shared_with_a_busy_sequence() {
-    let mut slots = Slots::new(3, 100, Reuse::Any);
+    let mut slots = Slots::new(3, 100, Reuse::Any, 5000);
     let mut ops = Vec::new();
     let (a, _) = slots.acquire(&prompt(30), true, &mut ops).unwrap();
     assert!(slots.extend(a, &prompt(30), &mut ops));
@@ -162,7 +180,7 @@ fn a_prefix_is_shared_with_a_busy_sequence() {
 
 #[test]
 fn a_conversation_goes_on_in_its_place() {
-    let mut slots = Slots::new(3, 100, Reuse::Any);
+    let mut slots = Slots::new(3, 100, Reuse::Any, 5000);
     let mut ops = Vec::new();
     let (a, _) = slots.acquire(&prompt(30), true, &mut ops).unwrap();
     slots.extend(a, &prompt(30), &mut ops);
@@ -171,49 +189,56 @@ fn a_conversation_goes_on_in_its_place() {
     assert!(ops.is_empty());
 }
 
+/// Fills a sequence with 20 tokens and releases it.
+fn filled(slots: &mut Slots, first: u32, ops: &mut Vec<KvOp>) -> SlotId {
+    let tokens: Vec<u32> = (first..first + 20).collect();
+    let (slot, _) = slots.acquire(&tokens, true, ops).unwrap();
+    assert!(slots.extend(slot, &tokens, ops));
+    slots.release(slot);
+    slot
+}
+
 #[test]
-fn the_longest_unused_goes_first_and_from_its_end() {
-    let mut slots = Slots::new(3, 50, Reuse::Any);
+fn the_longest_unused_is_parked_first() {
+    let mut slots = Slots::new(3, 50, Reuse::Any, 5000);
     let mut ops = Vec::new();
-    let mut filled = |first: u32| {
-        let tokens: Vec<u32> = (first..first + 20).collect();
-        let (slot, _) = slots.acquire(&tokens, true, &mut ops).unwrap();
-        assert!(slots.extend(slot, &tokens, &mut ops));
-        slots.release(slot);
-        slot
-    };
-    let (old, young) = (filled(100), filled(200));
+    let old = filled(&mut slots, 100, &mut ops);
+    let young = filled(&mut slots, 200, &mut ops);
     let (new, _) = slots.acquire(&prompt(25), true, &mut ops).unwrap();
     assert!(slots.extend(new, &prompt(25), &mut ops));
     assert_eq!(
         (slots.tokens(old).len(), slots.tokens(young).len()),
-        (5, 20)
+        (0, 20)
     );
+    let (slot, id) = (old, ParkId(0));
+    assert_eq!(ops, [KvOp::Park { slot, id }, KvOp::Cut { slot, keep: 0 }]);
 }
 
 #[test]
-fn trimming_keeps_the_newest_whole_and_little_beside_it() {
-    let mut slots = Slots::new(4, 8000, Reuse::Any);
+fn a_parked_prefix_comes_back() {
+    let mut slots = Slots::new(3, 50, Reuse::Any, 5000);
     let mut ops = Vec::new();
-    let mut filled = Vec::new();
-    for first in [10_000, 20_000, 30_000] {
-        let tokens: Vec<u32> = (first..first + 2000).collect();
-        let (slot, _) = slots.acquire(&tokens, true, &mut ops).unwrap();
-        assert!(slots.extend(slot, &tokens, &mut ops));
-        slots.release(slot);
-        filled.push(slot);
-    }
-    slots.trim(&mut ops);
-    let kept: Vec<usize> = filled.iter().map(|s| slots.tokens(*s).len()).collect();
-    assert_eq!(kept, [0, 256, 2000]);
-    // Whoever comes back is kept longer from then on.
-    let tokens: Vec<u32> = (10_000..12_000).collect();
-    let (slot, cached) = slots.acquire(&tokens, true, &mut ops).unwrap();
-    assert_eq!(cached, 0);
-    assert!(slots.extend(slot, &tokens, &mut ops));
-    slots.trim(&mut ops);
-    assert_eq!(
-        (slots.tokens(filled[1]).len(), slots.tokens(filled[2]).len()),
-        (256, 2000)
-    );
+    filled(&mut slots, 100, &mut ops);
+    slots.park_idle(&mut ops);
+    assert_eq!(slots.used_cells(), 0);
+    ops.clear();
+    // One that parts from it after 18 tokens: it stays parked for its own next turn.
+    let other: Vec<u32> = (100..118).chain(7..9).collect();
+    let (slot, cached) = slots.acquire(&other, true, &mut ops).unwrap();
+    assert_eq!((cached, slots.used_cells()), (18, 18));
+    let id = ParkId(0);
+    let back = KvOp::Unpark { id, slot };
+    assert_eq!(ops, [back, KvOp::Cut { slot, keep: 18 }]);
+    ops.clear();
+    let longer: Vec<u32> = (100..130).collect();
+    let (slot, cached) = slots.acquire(&longer, true, &mut ops).unwrap();
+    assert_eq!(cached, 18);
+    // Two tokens more are not worth it while the beginning is in the cache.
+    assert!(matches!(ops[..], [KvOp::Share { to, len: 18, .. }] if to == slot));
+    // What could not be copied is not found again.
+    let mut slots = Slots::new(3, 50, Reuse::Any, 5000);
+    filled(&mut slots, 100, &mut ops);
+    slots.park_idle(&mut ops);
+    slots.not_parked(ParkId(0));
+    assert_eq!(slots.prospect(&longer), (0, 0));
 }

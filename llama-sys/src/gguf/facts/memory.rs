@@ -12,6 +12,10 @@ const COMPUTE_TOKENS: u64 = 512;
 /// Process, tokenizer and llama.cpp itself: 10 to 25 MiB measured with SmolLM2 and smaller ones.
 const FIXED_BYTES: u64 = 32 << 20;
 
+/// Prefixes outside of the cache may take this part of what the cache takes: the last few
+/// conversations of one user, or the system prompts of several.
+pub const PARKED_PART: u64 = 2;
+
 /// What a loaded model takes, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryEstimate {
@@ -19,6 +23,8 @@ pub struct MemoryEstimate {
     pub weights: u64,
     /// Keys and values of the context.
     pub kv: u64,
+    /// Keys and values of prefixes that are kept outside of the cache.
+    pub parked: u64,
     /// States of recurrent layers.
     pub state: u64,
     /// Buffers for computing, and all else.
@@ -29,7 +35,8 @@ impl MemoryEstimate {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
-        [self.weights, self.kv, self.state, self.compute]
+        let cache = self.kv.saturating_add(self.parked);
+        [self.weights, cache, self.state, self.compute]
             .into_iter()
             .fold(0, u64::saturating_add)
     }
@@ -53,6 +60,7 @@ impl ModelFacts {
         MemoryEstimate {
             weights: self.tensor_bytes,
             kv: per_token.saturating_mul(context_tokens),
+            parked: per_token.saturating_mul(context_tokens / PARKED_PART),
             state: self.state_bytes_per_sequence.saturating_mul(sequences),
             compute: self.compute_bytes(context_tokens),
         }

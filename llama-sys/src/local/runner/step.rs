@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Runner;
 use crate::core::scheduler::Work;
 use crate::core::select;
-use crate::core::slots::KvOp;
+use crate::core::slots::{KvOp, SlotId};
 use crate::engine::JobError;
 use crate::ffi::context::DecodeError;
 use crate::local::logprobs;
@@ -45,24 +45,44 @@ impl Runner {
 
     /// Carries out operations on the cache. False if a sequence lost its tokens by it.
     fn apply(&mut self, ops: &[KvOp]) -> bool {
-        let mut intact = true;
+        let mut lost: Vec<SlotId> = Vec::new();
         for op in ops {
             let Some(context) = &mut self.context else {
                 return false;
             };
-            match *op {
-                KvOp::Cut { slot, keep } => {
-                    if !context.cut(slot.0, keep) {
-                        intact = false;
-                        self.scheduler.lost(slot, &mut self.buffers.ops);
-                    }
+            let empty = match *op {
+                KvOp::Cut { slot, keep } => (!context.cut(slot.0, keep)).then_some(slot),
+                // What is lost cannot be shared.
+                KvOp::Share { from, to, .. } if lost.contains(&from) => Some(to),
+                KvOp::Share { from, to, len } => {
+                    context.share(from.0, to.0, len);
+                    None
                 }
-                KvOp::Share { from, to, len } => context.share(from.0, to.0, len),
+                KvOp::Park { slot, id } => {
+                    match context.save(slot.0).filter(|_| !lost.contains(&slot)) {
+                        Some(state) => drop(self.parked.insert(id, state)),
+                        None => self.scheduler.not_parked(id),
+                    }
+                    None
+                }
+                KvOp::Unpark { id, slot } => {
+                    let state = self.parked.get(&id);
+                    let restored = state.is_some_and(|s| context.restore(slot.0, s));
+                    (!restored).then_some(slot)
+                }
+                KvOp::Discard { id } => {
+                    self.parked.remove(&id);
+                    None
+                }
+            };
+            if let Some(slot) = empty {
+                lost.push(slot);
+                self.scheduler.lost(slot, &mut self.buffers.ops);
             }
         }
         // The cache has none of the tokens that `lost` dropped: nothing is left to do for them.
         self.buffers.ops.clear();
-        intact
+        lost.is_empty()
     }
 
     fn retract_all(&mut self, work: &[Work]) {
