@@ -29,10 +29,10 @@ pub(crate) struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            rounds: 3,
+            rounds: 7,
             streams: vec![1, 4, 8, 16],
-            decode_tokens: 64,
-            prefill_words: 200,
+            decode_tokens: 128,
+            prefill_words: 300,
         }
     }
 }

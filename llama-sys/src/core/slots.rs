@@ -63,9 +63,9 @@ pub enum KvOp {
     },
 }
 
-/// A shared prefix shorter than this is not worth keeping the other sequence's own tail for, nor
-/// parking: computing it takes less time than one decode step of a busy engine.
-const WORTH_SHARING_TOKENS: usize = 16;
+/// So many tokens are worth a copy: fewer are computed again in less time than one decode step
+/// of a busy engine takes.
+const WORTH_COPYING_TOKENS: usize = 16;
 
 /// What a cache can do, by the model's architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Slots {
         let room = self.cells() - self.busy_cells;
         let found = self.parking.find(&tokens[..most], room)?;
         let cached = best.map_or(0, |(_, len)| len);
-        (found.common >= cached + WORTH_SHARING_TOKENS).then_some(found)
+        (found.common >= cached + WORTH_COPYING_TOKENS).then_some(found)
     }
 
     /// Brings a parked prefix back into the idle sequence `to`.
@@ -225,7 +225,7 @@ impl Slots {
         let slot = &self.slots[from];
         let tail = slot.tokens.len() - len;
         let no_other = victim.is_none_or(|v| v == from);
-        !slot.busy && (tail == 0 || no_other || len < WORTH_SHARING_TOKENS && tail < len)
+        !slot.busy && (tail < WORTH_COPYING_TOKENS || no_other)
     }
 
     /// The sequence with the longest beginning in common with `tokens`, and how long that is.
@@ -318,7 +318,7 @@ impl Slots {
     fn vacate(&mut self, slot: usize, spared: Option<ParkId>, ops: &mut Vec<KvOp>) {
         let tokens = &self.slots[slot].tokens;
         let id = SlotId(slot as u32);
-        if tokens.len() >= WORTH_SHARING_TOKENS {
+        if tokens.len() >= WORTH_COPYING_TOKENS {
             let parked = self.parking.park(tokens, spared, &mut self.gone);
             ops.extend(self.gone.drain(..).map(|id| KvOp::Discard { id }));
             ops.extend(parked.map(|parked| KvOp::Park {
