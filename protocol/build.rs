@@ -4,7 +4,12 @@ use std::{env, error::Error, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/generate.proto", "proto/envelope.proto"], ["proto"])?;
+    let files = [
+        "proto/generate.proto",
+        "proto/envelope.proto",
+        "proto/advert.proto",
+    ];
+    let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     prost_build::Config::new()
         .out_dir(out)

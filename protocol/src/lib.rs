@@ -4,12 +4,15 @@
 //! Pure: it knows no socket, no clock and no file. Whatever it decodes may come from a hostile
 //! peer: a size limit is checked before anything is allocated for it, and nothing panics.
 
+pub mod advert;
+pub mod digest;
 pub mod envelope;
 pub mod frame;
 pub mod generate;
 pub mod ids;
 pub mod limits;
 pub mod names;
+pub mod record_key;
 
 pub use envelope::{Payload, Signed, Verified};
 pub use ids::{ModelName, NodeId, RequestId, Seed, Sequence, UnixMillis};

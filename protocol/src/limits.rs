@@ -97,3 +97,76 @@ pub const MAX_FAILURE_MESSAGE_BYTES: usize = 4096;
 
 /// A swarm's name: it stands in the name of every protocol and topic.
 pub const MAX_SWARM_NAME_BYTES: usize = 32;
+
+/// An advert's encoding: with its envelope, the topic's name and what gossip adds it stays below
+/// the 8 KiB of a gossip frame.
+pub const MAX_ADVERT_BYTES: usize = 7 << 10;
+
+/// How often a peer that nothing happens to says that it is there.
+pub const ADVERT_HEARTBEAT: Duration = Duration::from_secs(120);
+
+/// How long an advert holds: three heartbeats, so that two may be lost.
+pub const ADVERT_LIFETIME: Duration = Duration::from_secs(3 * 120);
+
+/// A software's version: `major.minor.patch`, a pre-release and a build.
+pub const MAX_VERSION_BYTES: usize = 64;
+
+/// Devices of one peer: the largest machines have 8 accelerators and two sockets.
+pub const MAX_DEVICES: usize = 16;
+
+/// A device's name, for people: drivers stay below 64.
+pub const MAX_DEVICE_NAME_BYTES: usize = 64;
+
+/// Memory of a device, and what an owner may allow: 1 PiB, beyond any machine, and sums of it
+/// stay far from overflow.
+pub const MAX_MEMORY_BYTES: u64 = 1 << 50;
+
+/// Tokens or bytes a second, whatever is measured: beyond any machine, exact enough in 32 bits.
+pub const MAX_RATE_PER_SECOND: f32 = 1e15;
+
+/// Slices in an advert: the rest is found by provider records.
+pub const MAX_ADVERT_SLICES: usize = 32;
+
+/// A quantization's name, as `UD-IQ2_XXS`.
+pub const MAX_QUANTIZATION_BYTES: usize = 32;
+
+/// Layers of a model: the deepest open ones have 126.
+pub const MAX_MODEL_LAYERS: u32 = 4096;
+
+/// Deployments that one peer heads: each costs memory on several machines.
+pub const MAX_ADVERT_DEPLOYMENTS: usize = 16;
+
+/// Sessions that a deployment runs or holds in its queue.
+pub const MAX_DEPLOYMENT_SESSIONS: u32 = 65_536;
+
+/// Neighbours in an advert: a group's planner needs the nearest, not all.
+pub const MAX_NEIGHBOURS: usize = 16;
+
+/// The longest round-trip time that is said of a neighbour: above it the probe was lost.
+pub const MAX_NEIGHBOUR_RTT: Duration = Duration::from_secs(2);
+
+/// The farthest place and the greatest height of a network coordinate, milliseconds: beyond any
+/// path on Earth.
+pub const MAX_COORDINATE_MS: f32 = 2_000.0;
+
+/// Addresses that a peer listens at: IPv4 and IPv6, QUIC and TCP, direct and by two relays.
+pub const MAX_ADDRESSES: usize = 12;
+
+/// An address as text: a relayed one names two peers, two addresses and certificates' hashes.
+pub const MAX_ADDRESS_BYTES: usize = 256;
+
+/// The largest swarm that anybody may claim: more than there are computers.
+pub const MAX_SWARM_SIZE: u32 = 1 << 31;
+
+/// Adverts that one query asks for: what a router wants to know of one model's providers.
+pub const MAX_ADVERT_QUERY: usize = 64;
+
+/// An `AdvertQuery`: [`MAX_ADVERT_QUERY`] ids of 34 bytes, and room for later fields.
+pub const MAX_ADVERT_QUERY_BYTES: usize = 4 << 10;
+
+/// An `AdvertReply`: [`MAX_ADVERT_QUERY`] envelopes of the longest adverts.
+pub const MAX_ADVERT_REPLY_BYTES: usize = 512 << 10;
+
+/// Keys that one model's providers are spread over: a record holds 20 providers, so the most
+/// wanted model is found at 1,280 peers.
+pub const MAX_PROVIDER_BUCKETS: u16 = 64;

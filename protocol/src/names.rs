@@ -43,16 +43,19 @@ pub enum Protocol {
     Probe,
     /// The swarm's own distributed hash table.
     Kademlia,
+    /// Asking for adverts of given peers.
+    Adverts,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Admission,
         Self::Generate,
         Self::Stage,
         Self::Probe,
         Self::Kademlia,
+        Self::Adverts,
     ];
 
     /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`.
@@ -63,6 +66,7 @@ impl Protocol {
             Self::Stage => ("stage", 1),
             Self::Probe => ("probe", 1),
             Self::Kademlia => ("kad", 1),
+            Self::Adverts => ("adverts", 1),
         };
         format!("/shoal/{swarm}/{name}/{version}")
     }
@@ -115,6 +119,11 @@ impl ShardPrefix {
             .checked_shl(dropped)
             .unwrap_or(0);
         Self { bits, length }
+    }
+
+    /// Whether a peer with this hash belongs to the shard.
+    pub fn contains(self, hash: u32) -> bool {
+        Self::new(hash, self.length) == self
     }
 
     /// The number of bits.
@@ -205,6 +214,7 @@ mod tests {
                 "/shoal/public/stage/1",
                 "/shoal/public/probe/1",
                 "/shoal/public/kad/1",
+                "/shoal/public/adverts/1",
             ]
         );
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
@@ -232,6 +242,9 @@ mod tests {
             ShardPrefix::new(0xA000_0000, 3),
             ShardPrefix::new(0xA000_0000, 4)
         );
+        let shard = ShardPrefix::new(0xA000_0000, 3);
+        assert!(shard.contains(0xBFFF_FFFF) && !shard.contains(0xC000_0000));
+        assert!(ShardPrefix::new(7, 0).contains(u32::MAX));
         assert_eq!(ShardPrefix::new(1, 200).length(), ShardPrefix::MAX_LENGTH);
         assert_eq!(ShardPrefix::new(1, 32).to_string().len(), 32);
         assert_eq!(ShardPrefix::new(u32::MAX, 0), ShardPrefix::new(0, 0));
