@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/generate.proto",
         "proto/envelope.proto",
         "proto/advert.proto",
+        "proto/membership.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

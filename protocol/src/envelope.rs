@@ -159,6 +159,21 @@ impl<T: Payload> Signed<T> {
         self.envelope.encode_to_vec()
     }
 
+    /// The expiry that it claims: to say by how much it is past, never to rely on.
+    pub fn claimed_expiry(&self) -> UnixMillis {
+        UnixMillis(self.envelope.expires_unix_millis)
+    }
+
+    /// What it claims to say, before anything is known of its author: to learn what to check it
+    /// against, never to rely on.
+    ///
+    /// # Errors
+    /// [`VerifyError::TooLarge`] and [`VerifyError::Payload`].
+    pub fn claimed_payload(&self) -> Result<T, VerifyError> {
+        self.check_size()?;
+        T::decode(self.envelope.payload.as_slice()).map_err(VerifyError::Payload)
+    }
+
     /// Checks everything that can be checked without knowing what the message means.
     ///
     /// # Errors

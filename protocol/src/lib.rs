@@ -11,6 +11,7 @@ pub mod frame;
 pub mod generate;
 pub mod ids;
 pub mod limits;
+pub mod membership;
 pub mod names;
 pub mod record_key;
 

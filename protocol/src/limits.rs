@@ -170,3 +170,39 @@ pub const MAX_ADVERT_REPLY_BYTES: usize = 512 << 10;
 /// Keys that one model's providers are spread over: a record holds 20 providers, so the most
 /// wanted model is found at 1,280 peers.
 pub const MAX_PROVIDER_BUCKETS: u16 = 64;
+
+/// A membership certificate: a swarm's name, two keys, a role and a time are 120 bytes; the rest
+/// is room for fields of later versions.
+pub const MAX_CERTIFICATE_BYTES: usize = 256;
+
+/// How long a membership certificate may hold: a machine that nobody looks after for two years
+/// asks again.
+pub const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(750 * 24 * 3600);
+
+/// Bootstrap addresses in an invite: three nodes, each with IPv4 and IPv6 over QUIC and TCP, less
+/// the unlikely ones. A join token must stay a line that can be pasted.
+pub const MAX_INVITE_ADDRESSES: usize = 8;
+
+/// An invite with every address at its limit, and room for fields of later versions.
+pub const MAX_INVITE_BYTES: usize = 2304;
+
+/// How long an invite may hold: it is a bearer's right, so not for ever.
+pub const MAX_INVITE_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Distinct peers that one invite admits: each is an entry that the redeeming node keeps.
+pub const MAX_INVITE_USES: u32 = 1000;
+
+/// Peers in one list of revocations. An entry may leave when the certificates before it have
+/// expired, so these are the revocations of two years.
+pub const MAX_REVOKED: usize = 1024;
+
+/// A list of [`MAX_REVOKED`] entries of 47 bytes at most, and the swarm's name and root.
+pub const MAX_REVOCATIONS_BYTES: usize = 48 << 10;
+
+/// How long a list of revocations may hold: longer than any certificate that it revokes, for a
+/// list that lapses lets everybody back in.
+pub const MAX_REVOCATIONS_LIFETIME: Duration = Duration::from_secs(3660 * 24 * 3600);
+
+/// A message of the admission stream: two certificates with their delegations, or an invite with
+/// its.
+pub const MAX_ADMISSION_BYTES: usize = 5 << 10;

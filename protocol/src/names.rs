@@ -33,7 +33,8 @@ pub enum SwarmNameError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Proof of membership, before anything else.
+    /// Proof of membership, before anything else. Its name is the same in every swarm: it is
+    /// what a stranger is told.
     Admission,
     /// A request to a head and its stream of events.
     Generate,
@@ -58,10 +59,11 @@ impl Protocol {
         Self::Adverts,
     ];
 
-    /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`.
+    /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`; of admission,
+    /// which comes before a swarm is named, `/shoal/admission/1`.
     pub fn of(self, swarm: &SwarmName) -> String {
         let (name, version) = match self {
-            Self::Admission => ("admission", 1),
+            Self::Admission => return "/shoal/admission/1".to_owned(),
             Self::Generate => ("generate", 1),
             Self::Stage => ("stage", 1),
             Self::Probe => ("probe", 1),
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(
             names,
             [
-                "/shoal/public/admission/1",
+                "/shoal/admission/1",
                 "/shoal/public/generate/1",
                 "/shoal/public/stage/1",
                 "/shoal/public/probe/1",
