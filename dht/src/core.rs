@@ -1,4 +1,5 @@
 //! Decisions about the swarm as plain structs: time and randomness come in, nothing is sent.
 
 pub mod coordinates;
+pub mod membership;
 pub mod rtt;
