@@ -9,6 +9,7 @@ pub mod logprob;
 pub mod restart;
 pub mod rng;
 pub mod scheduler;
+pub mod schema;
 pub mod select;
 pub mod session;
 pub mod slots;

@@ -263,10 +263,8 @@ impl Scheduler {
             .filter(|(_, j)| active(j))
             .map(|(id, j)| (*id, j))
             .collect();
-        let decoding = jobs
-            .iter()
-            .filter(|(_, j)| j.session.pending() == 1)
-            .count();
+        let decodes = |j: &Job| j.session.pending() == 1;
+        let decoding = jobs.iter().filter(|(_, j)| decodes(j)).count();
         let outputs = self.outputs_each(&jobs);
         // A decoding job wants its one token before prompts are shared: take it off the budget.
         let wants: Vec<usize> = jobs
@@ -281,7 +279,7 @@ impl Scheduler {
         let shares = batcher::shares(budget, &wants);
         jobs.iter()
             .zip(shares)
-            .map(|((id, j), share)| (*id, if j.session.pending() == 1 { 1 } else { share }))
+            .map(|((id, j), share)| (*id, if decodes(j) { 1 } else { share }))
             .collect()
     }
 
@@ -305,10 +303,8 @@ impl Scheduler {
             let Some(step) = job.session.step(share) else {
                 return;
             };
-            if self
-                .slots
-                .extend(slot, job.session.tokens(step), &mut plan.ops)
-            {
+            let tokens = job.session.tokens(step);
+            if self.slots.extend(slot, tokens, &mut plan.ops) {
                 plan.work.push(Work {
                     job: id,
                     slot,
@@ -371,15 +367,12 @@ impl Scheduler {
 
     /// A part that was retracted is tried again, by itself.
     pub fn replace(&mut self, part: &Work, ops: &mut Vec<KvOp>) -> bool {
-        let Some(job) = self
-            .jobs
-            .get(&part.job)
-            .filter(|j| j.place == Some(part.slot))
-        else {
+        let job = self.jobs.get(&part.job);
+        let Some(job) = job.filter(|j| j.place == Some(part.slot)) else {
             return false;
         };
-        self.slots
-            .extend(part.slot, job.session.tokens(part.step), ops)
+        let tokens = job.session.tokens(part.step);
+        self.slots.extend(part.slot, tokens, ops)
     }
 
     /// The cache lost what `slot` held (a cut that its architecture does not allow). Whoever

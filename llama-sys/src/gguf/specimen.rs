@@ -1,10 +1,14 @@
-//! Tiny models made on the spot, for tests of whatever loads models: a sound one, and some that
+//! Tiny models made on the spot, for tests of whatever loads models: sound ones, and some that
 //! pass every check of a header and still end the process that gives them to llama.cpp.
 //!
 //! The deadly ones show why models are loaded in a worker process. Each was found by experiment
 //! with llama.cpp as of `llama-cpp-sys-2` 0.1.161 and is held to it by `tests/specimen.rs`.
 
 use super::writer::Builder;
+
+mod encoder;
+
+pub use encoder::{Pooled, tiny_bert};
 
 /// Width of an embedding.
 const WIDTH: u64 = 64;
@@ -19,7 +23,11 @@ const LAYERS: u32 = 2;
 /// Tokens before the bytes: unknown, begin and end of text.
 const SPECIALS: [&str; 3] = ["<unk>", "<s>", "</s>"];
 /// `LLAMA_TOKEN_TYPE_…` of the first tokens: unknown, control, control.
-const SPECIAL_TYPES: [i32; 3] = [2, 3, 3];
+const SPECIAL_TYPES: [i32; 3] = [UNKNOWN, CONTROL, CONTROL];
+/// `LLAMA_TOKEN_TYPE_UNKNOWN`.
+const UNKNOWN: i32 = 2;
+/// `LLAMA_TOKEN_TYPE_CONTROL`.
+const CONTROL: i32 = 3;
 /// `LLAMA_TOKEN_TYPE_BYTE`.
 const BYTE: i32 = 6;
 /// `LLAMA_TOKEN_TYPE_NORMAL`.

@@ -2,7 +2,8 @@
 //! wait for one text's batch at most.
 //!
 //! Where the model's file names a way to pool, llama.cpp pools, which takes the whole text in
-//! one batch. Elsewhere the vectors of all tokens are averaged here, batch by batch.
+//! one batch, as encoders do. Elsewhere the vectors of all tokens are averaged here, batch by
+//! batch.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -19,8 +20,8 @@ use crate::ffi::batch::Batch;
 use crate::ffi::context::{Context, ContextParams, Pooling};
 use crate::ffi::model::Model;
 
-/// Longest text that llama.cpp pools: its buffers grow with the square of it.
-const MAX_POOLED_TOKENS: u32 = 2048;
+/// Longest text that is computed in one batch: the buffers grow with the square of it.
+const MAX_WHOLE_TOKENS: u32 = 2048;
 
 /// The one sequence that is used.
 const SEQUENCE: u32 = 0;
@@ -61,34 +62,57 @@ pub(super) struct Embedder {
     batch: Batch,
 }
 
-/// Longest text that a model embeds, of `context` tokens at most.
-pub(super) fn most_tokens(model: &Model, context: u32) -> u32 {
-    match pooling(model) {
-        Pooling::None => context,
-        Pooling::Model => context.min(MAX_POOLED_TOKENS),
-    }
+/// `LLAMA_POOLING_TYPE_LAST`. What comes after it gives no vector of the text: rerankers give a
+/// score, in a buffer as long as that.
+const LAST_POOLING_OF_VECTORS: u32 = 3;
+
+/// How a model makes a text's vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method {
+    pooling: Pooling,
+    /// The whole text in one batch: llama.cpp pools it, or its tokens see those behind them.
+    whole: bool,
 }
 
-fn pooling(model: &Model) -> Pooling {
-    let kind = model.architecture_meta("pooling_type");
-    match kind.and_then(|k| k.parse::<u32>().ok()) {
-        None | Some(0) => Pooling::None,
-        Some(_) => Pooling::Model,
+impl Method {
+    /// The method of a model. `cached`: it has a KV cache, so a text can come in pieces. `None`
+    /// if it makes no vectors.
+    pub(super) fn of(model: &Model, cached: bool) -> Option<Self> {
+        let kind = model.architecture_meta("pooling_type");
+        let pooling = match kind.and_then(|k| k.parse::<u32>().ok()) {
+            None | Some(0) => Pooling::None,
+            Some(1..=LAST_POOLING_OF_VECTORS) => Pooling::Model,
+            Some(_) => return None,
+        };
+        let causal = model.architecture_meta("attention.causal").as_deref() != Some("false");
+        let whole = pooling == Pooling::Model || !cached || !causal;
+        Some(Self { pooling, whole })
+    }
+
+    /// Longest text, of `context` tokens at most.
+    pub(super) fn most_tokens(self, context: u32) -> u32 {
+        if self.whole {
+            context.min(MAX_WHOLE_TOKENS)
+        } else {
+            context
+        }
     }
 }
 
 impl Embedder {
-    /// An embedder that takes texts of `most` tokens, in batches like those of `generation`.
+    /// An embedder for texts of up to `generation.cells` tokens, in batches of `generation`'s
+    /// size where the method allows it.
     pub(super) fn new(
         backend: Backend,
         model: Arc<Model>,
+        method: Method,
         generation: ContextParams,
-        most: u32,
     ) -> Self {
-        let pooling = pooling(&model);
-        let batch_tokens = match pooling {
-            Pooling::None => generation.batch_tokens.min(most),
-            Pooling::Model => most,
+        let most = method.most_tokens(generation.cells);
+        let batch_tokens = if method.whole {
+            most
+        } else {
+            generation.batch_tokens.min(most)
         };
         Self {
             backend,
@@ -99,7 +123,7 @@ impl Embedder {
                 outputs: batch_tokens,
                 sequences: 1,
                 threads: generation.threads,
-                embeddings: Some(pooling),
+                embeddings: Some(method.pooling),
             },
             model,
             context: None,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::core::schema::{polish::polish, rewrite};
 use crate::engine::{Grammar, JobError};
 use crate::ffi::model::Model;
 use crate::ffi::sampler::Sampler;
@@ -18,13 +19,15 @@ const MAX_GBNF_BYTES: usize = 2 * 1024 * 1024;
 const MAX_NESTING: usize = 64;
 
 /// The grammar of llama.cpp's own `grammars/json.gbnf`, an object at the top, white space
-/// bounded so that a model cannot go on with it for ever.
+/// bounded so that a model cannot go on with it for ever, exponents so that numbers are finite,
+/// and escapes to those that are text.
 const JSON_OBJECT: &str = r#"root ::= object
 value ::= object | array | string | number | ("true" | "false" | "null") ws
 object ::= "{" ws ( string ":" ws value ("," ws string ":" ws value)* )? "}" ws
 array ::= "[" ws ( value ("," ws value)* )? "]" ws
-string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}) )* "\"" ws
-number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
+string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" escape) )* "\"" ws
+escape ::= [0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [0-9]?)? ws
 ws ::= | " " | "\n" [ \t]{0,20}
 "#;
 
@@ -50,11 +53,10 @@ fn from_schema(text: &str) -> Result<String, JobError> {
     let refused = |what: &str| JobError::Grammar(what.to_owned());
     let schema: serde_json::Value = serde_json::from_str(text)
         .map_err(|e| JobError::Grammar(format!("the schema is not JSON: {e}")))?;
-    if !(schema.is_object() || schema.is_boolean()) {
-        return Err(refused("a schema is an object"));
-    }
-    let gbnf = schema::to_gbnf(text)
+    let schema = rewrite(&schema).map_err(|e| JobError::Grammar(e.to_string()))?;
+    let gbnf = schema::to_gbnf(&schema.to_string())
         .ok_or_else(|| refused("the schema has parts that cannot be turned into a grammar"))?;
+    let gbnf = polish(&gbnf);
     if gbnf.len() > MAX_GBNF_BYTES {
         return Err(refused("the schema becomes too large a grammar"));
     }

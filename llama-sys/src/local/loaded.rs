@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::config::{LoadError, LocalConfig};
-use super::embedder::{self, Embedder};
+use super::embedder::{Embedder, Method};
 use crate::core::governor::Governor;
 use crate::core::scheduler::{Limits, Scheduler};
 use crate::core::slots::Reuse;
@@ -23,6 +23,8 @@ pub(super) struct Loaded {
     backend: Backend,
     model: Arc<Model>,
     context: Option<Context>,
+    /// How it embeds; `None`: not at all.
+    embeds: Option<Method>,
     params: ContextParams,
     context_length: u32,
     parallel: u32,
@@ -61,11 +63,17 @@ impl Loaded {
             cells: params.cells,
             cause: backend.take_error().unwrap_or_default(),
         })?;
+        let embeds = Method::of(&model, context.has_memory());
+        if embeds.is_none() && !context.has_memory() {
+            let message = "rerankers are not served: the model gives a score, no text, no vector";
+            return Err(LoadError::Unsupported(message.into()));
+        }
         let mut loaded = Self {
             backend,
             model,
             // Without a memory the model can embed, but not generate.
             context: context.has_memory().then_some(context),
+            embeds,
             params,
             context_length,
             parallel: config.sequences(),
@@ -98,7 +106,8 @@ impl Loaded {
     }
 
     pub(super) fn embedding_tokens(&self) -> u32 {
-        embedder::most_tokens(&self.model, self.context_length)
+        self.embeds
+            .map_or(0, |method| method.most_tokens(self.context_length))
     }
 
     pub(super) fn info(&self) -> ModelInfo {
@@ -109,7 +118,7 @@ impl Loaded {
             parallel: self.parallel,
             model_bytes: self.model.tensor_bytes(),
             infill: self.model.infill_tokens().is_some(),
-            embeddings: true,
+            embeddings: self.embeds.is_some(),
         }
     }
 
@@ -134,11 +143,16 @@ impl Loaded {
     /// What the thread works with.
     pub(super) fn into_parts(self) -> Parts {
         let limits = self.limits();
-        let most = self.embedding_tokens();
-        let model = Arc::clone(&self.model);
+        let params = ContextParams {
+            cells: self.context_length,
+            ..self.params
+        };
+        let embedder = self
+            .embeds
+            .map(|method| Embedder::new(self.backend, Arc::clone(&self.model), method, params));
         Parts {
             scheduler: Scheduler::new(limits),
-            embedder: Embedder::new(self.backend, model, self.params, most),
+            embedder,
             cells: limits.cells,
             governor: self.adapts.then(|| Governor::new(self.params.threads)),
             context: self.context,
@@ -149,7 +163,8 @@ impl Loaded {
 /// What the thread works with.
 pub(super) struct Parts {
     pub(super) scheduler: Scheduler,
-    pub(super) embedder: Embedder,
+    /// `None`: the model does not embed.
+    pub(super) embedder: Option<Embedder>,
     /// `None`: the model embeds only.
     pub(super) context: Option<Context>,
     /// Cells of the cache.

@@ -62,7 +62,7 @@ struct Buffers {
 /// The thread's state.
 pub(super) struct Runner {
     scheduler: Scheduler,
-    embedder: Embedder,
+    embedder: Option<Embedder>,
     context: Option<Context>,
     /// States of sequences outside of the cache; the scheduler says which, and bounds them.
     parked: HashMap<ParkId, Vec<u8>>,
@@ -211,7 +211,9 @@ impl Runner {
         let Some(task) = self.embeds.pop_front() else {
             return false;
         };
-        match self.embedder.step(task) {
+        // Without an embedder the handle refuses such tasks.
+        let step = self.embedder.as_mut().map(|embedder| embedder.step(task));
+        match step.flatten() {
             Some(task) => self.embeds.push_back(task),
             None => self.shared.job_over(),
         }

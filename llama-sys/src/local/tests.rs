@@ -7,8 +7,10 @@ use super::*;
 use crate::engine::{Delta, FinishReason, Grammar, Resume, Sampling, Timing, TokenLogprob};
 
 mod answers;
+mod encoder;
 mod limits;
 mod real;
+mod schemas;
 
 /// Longer than any of these tests takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
