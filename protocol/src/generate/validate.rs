@@ -60,13 +60,18 @@ impl GenerateRequest {
         check_count("resume", resume.tokens.len(), MAX_TOKENS)?;
         let tokens = u64::try_from(resume.tokens.len()).unwrap_or(u64::MAX);
         let seeded = self.sampling.as_ref().is_some_and(|s| s.seed.is_some());
-        if tokens > 0 && !seeded {
+        let begun = tokens > 0 || resume.sent_text_bytes > 0;
+        if begun && !seeded {
             return Err(malformed("seed", "given when an answer is resumed"));
         }
         if self.max_tokens.is_some_and(|max| tokens > u64::from(max)) {
             return Err(malformed("resume", "within `max_tokens`"));
         }
-        if resume.sent_text_bytes > tokens.saturating_mul(MAX_TOKEN_TEXT_BYTES) {
+        // One token more: the beginning of its text may have been sent before it was told.
+        let most = tokens
+            .saturating_add(1)
+            .saturating_mul(MAX_TOKEN_TEXT_BYTES);
+        if resume.sent_text_bytes > most {
             return Err(malformed("resume", "text that its tokens can stand for"));
         }
         Ok(())

@@ -253,7 +253,10 @@ fn a_resumed_answer_keeps_its_seed_and_limits() {
     assert_eq!(resume(0, 0, None, None), Ok(()));
     refused(resume(3, 12, None, None), "seed");
     refused(resume(3, 12, Some(1), Some(2)), "resume");
-    refused(resume(0, 1, Some(1), None), "resume");
+    // The beginning of the first token's text was sent, and the token not told yet.
+    assert_eq!(resume(0, 1, Some(1), None), Ok(()));
+    refused(resume(0, 1, None, None), "seed");
+    refused(resume(0, 4097, Some(1), None), "resume");
     refused(resume(1, u64::MAX, Some(1), None), "resume");
     refused(resume(MAX_TOKENS + 1, 0, Some(1), None), "resume");
 }
