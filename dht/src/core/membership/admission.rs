@@ -316,7 +316,7 @@ impl Admission {
         roster: &Roster,
         now: UnixMillis,
     ) -> Vec<Output> {
-        match roster.check_invite(invite, now) {
+        match roster.check_invite(invite, self.ends.remote, now) {
             Ok(invite) => {
                 self.state = State::Redeeming(own);
                 vec![Output::Redeem(Box::new(invite))]

@@ -30,6 +30,7 @@ pub struct InviteLedger {
 #[derive(Debug, Clone)]
 struct Uses {
     expires: UnixMillis,
+    is_withdrawn: bool,
     grants: BTreeMap<NodeId, Grant>,
 }
 
@@ -54,6 +55,8 @@ pub struct LedgerEntry {
     pub invite: [u8; 16],
     /// When the invite expires: the entry is of no use after that.
     pub expires: UnixMillis,
+    /// It admits nobody new.
+    pub is_withdrawn: bool,
     /// Each peer once.
     pub grants: Vec<Grant>,
 }
@@ -65,6 +68,9 @@ pub enum RedeemError {
     /// Other peers took every use.
     #[error("each of the invite's {0} uses was taken by another peer; ask for a new invite")]
     UsedUp(u32),
+    /// Its owner withdrew it.
+    #[error("the invite was withdrawn; ask for a new one")]
+    Withdrawn,
     /// It no longer holds.
     #[error("the invite expired; ask for a new one")]
     Expired,
@@ -89,7 +95,7 @@ impl RedeemError {
     /// What to tell the peer.
     pub fn refusal_code(&self) -> RefusalCode {
         match self {
-            Self::UsedUp(_) => RefusalCode::UsedUp,
+            Self::UsedUp(_) | Self::Withdrawn => RefusalCode::UsedUp,
             Self::Expired => RefusalCode::Expired,
             Self::Full => RefusalCode::CannotRedeem,
         }
@@ -130,9 +136,12 @@ impl InviteLedger {
             let by_peer = |grant: Grant| (grant.peer, grant);
             let grants: BTreeMap<_, _> = entry.grants.into_iter().map(by_peer).collect();
             ledger.grants = ledger.grants.saturating_add(grants.len());
-            let expires = entry.expires;
             let twice = grants.len() != count;
-            let uses = Uses { expires, grants };
+            let uses = Uses {
+                expires: entry.expires,
+                is_withdrawn: entry.is_withdrawn,
+                grants,
+            };
             let before = ledger.invites.insert(InviteId(entry.invite), uses);
             if twice || before.is_some() {
                 return Err(RestoreError::Twice);
@@ -164,6 +173,9 @@ impl InviteLedger {
         if let Some(grant) = uses.and_then(|uses| uses.grants.get(&peer)) {
             return Ok(*grant);
         }
+        if uses.is_some_and(|uses| uses.is_withdrawn) {
+            return Err(RedeemError::Withdrawn);
+        }
         let limit = usize::try_from(invite.content.uses).unwrap_or(usize::MAX);
         if uses.is_some_and(|uses| uses.grants.len() >= limit) || limit == 0 {
             return Err(RedeemError::UsedUp(invite.content.uses));
@@ -181,12 +193,32 @@ impl InviteLedger {
         Ok(grant)
     }
 
+    /// Lets an invite admit nobody new, so that somebody who was put out does not come back
+    /// under another key. `expires` is the invite's.
+    ///
+    /// # Errors
+    /// [`RedeemError::Full`].
+    pub fn withdraw(&mut self, invite: InviteId, expires: UnixMillis) -> Result<(), RedeemError> {
+        if self.invites.len() >= MAX_INVITES && !self.invites.contains_key(&invite) {
+            return Err(RedeemError::Full);
+        }
+        let uses = self.invites.entry(invite).or_insert(Uses {
+            expires,
+            is_withdrawn: true,
+            grants: BTreeMap::new(),
+        });
+        uses.is_withdrawn = true;
+        uses.expires = uses.expires.max(expires);
+        Ok(())
+    }
+
     /// One invite's uses, to write down.
     pub fn entry(&self, invite: InviteId) -> Option<LedgerEntry> {
         let uses = self.invites.get(&invite)?;
         Some(LedgerEntry {
             invite: invite.0,
             expires: uses.expires,
+            is_withdrawn: uses.is_withdrawn,
             grants: uses.grants.values().copied().collect(),
         })
     }
@@ -205,6 +237,7 @@ impl InviteLedger {
     fn count(&mut self, invite: &Issued<Invite>, grant: Grant) {
         let uses = self.invites.entry(invite.content.id).or_insert(Uses {
             expires: invite.expires,
+            is_withdrawn: false,
             grants: BTreeMap::new(),
         });
         // One invite may be signed again, or shown with another delegation: the entry stays for

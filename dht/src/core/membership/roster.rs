@@ -5,7 +5,8 @@
 //! - the newest list of each author counts; an older one is refused, so a replay changes nothing;
 //! - of two lists with one sequence (two machines with one key, or a cheat) the longer counts,
 //!   then the one with the greater bytes, so that everybody ends with the same one;
-//! - a peer on any list is out, unless its certificate begins later than the revocation;
+//! - a peer on any list is out, unless its certificate begins later than the revocation, and it
+//!   redeems no invite: only a new signature by the owner takes it back in, or a new list;
 //! - a delegate on the root's list has no say any more: nor have its certificates, invites and
 //!   lists, whenever they claim to have been made, for a thief can date them back.
 //!
@@ -53,7 +54,7 @@ pub enum NotMember {
     #[error("the certificate is {0}'s, not this peer's")]
     OtherPeer(NodeId),
     /// It was put out.
-    #[error("the membership of {peer} was revoked; the swarm's owner can invite it again")]
+    #[error("the membership of {peer} was revoked; the swarm's owner can take it back in")]
     Revoked {
         /// Whose.
         peer: NodeId,
@@ -178,17 +179,23 @@ impl Roster {
         Ok(member)
     }
 
-    /// Whether an invite holds now. How often it was used, the ledger knows.
+    /// Whether an invite holds now for `peer`. How often it was used, the ledger knows. Whoever
+    /// is on a list redeems nothing, or an old invite would undo the revocation.
     ///
     /// # Errors
-    /// [`NotMember::Chain`] and [`NotMember::IssuerRevoked`].
+    /// [`NotMember::Chain`], [`NotMember::Revoked`] and [`NotMember::IssuerRevoked`].
     pub fn check_invite(
         &self,
         chain: &Chain<wire::Invite>,
+        peer: NodeId,
         now: UnixMillis,
     ) -> Result<Issued<Invite>, NotMember> {
         let invite = chain.verify(&self.swarm, now)?;
         self.check_issuer(invite.issuer)?;
+        let is_on = |held: &Held| held.list.content.revoked.contains_key(&peer);
+        if self.lists.values().any(is_on) {
+            return Err(NotMember::Revoked { peer });
+        }
         Ok(invite)
     }
 

@@ -85,7 +85,7 @@ impl fmt::Display for RefusalText {
                 "the swarm refuses this node: its certificate or invite does not hold yet"
             }
             RefusalCode::Revoked => {
-                "the swarm refuses this node: its membership, or the key that signed it, was revoked; ask the swarm's owner for a new invite"
+                "the swarm refuses this node: its membership, or the key that signed it, was revoked; ask the swarm's owner"
             }
             RefusalCode::UsedUp => {
                 "each use of this invite was taken by another node; ask for a new invite"

@@ -207,16 +207,27 @@ fn a_revoked_member_is_told_and_learns_no_certificate() {
     let told = failure(&run.dialer).unwrap();
     let code = RefusalCode::Revoked;
     assert_eq!(told, &AdmissionFailure::Refused { code, clock: None });
-    assert!(
-        told.to_string()
-            .contains("ask the swarm's owner for a new invite")
-    );
+    assert!(told.to_string().ends_with("ask the swarm's owner"));
     let revoked = NotMember::Revoked { peer: node(DIALER) };
     assert_eq!(
         failure(&run.listener),
         Some(&AdmissionFailure::NotMember(revoked))
     );
     assert_eq!(run.messages.len(), 4, "the last one is the refusal");
+}
+
+#[test]
+fn a_revoked_member_does_not_come_back_by_an_old_invite() {
+    let mut listeners = roster();
+    listeners
+        .handle_revocations(list(1, &[DIALER]), NOW)
+        .unwrap();
+    let credential = Credential::Invite(invite(1, 1, 1));
+    let run = run(dial(&roster(), credential), listen(), &listeners);
+    let code = RefusalCode::Revoked;
+    let refused = AdmissionFailure::Refused { code, clock: None };
+    assert_eq!(failure(&run.dialer), Some(&refused));
+    assert_eq!(admitted(&run.listener), None);
 }
 
 #[test]

@@ -63,10 +63,27 @@ fn a_restart_forgets_nothing() {
 }
 
 #[test]
+fn a_withdrawn_invite_admits_nobody_new() {
+    let mut ledger = InviteLedger::default();
+    let (begun, fresh) = (issued(1, 2), issued(2, 2));
+    let grant = ledger.redeem(&begun, node(5), DAY, NOW).unwrap();
+    for invite in [&begun, &fresh] {
+        ledger.withdraw(invite.content.id, invite.expires).unwrap();
+    }
+    let mut after = restored(&ledger);
+    assert_eq!(after.redeem(&begun, node(5), DAY, NOW), Ok(grant));
+    for invite in [&begun, &fresh] {
+        let refused = after.redeem(invite, node(6), DAY, NOW);
+        assert_eq!(refused, Err(RedeemError::Withdrawn));
+    }
+}
+
+#[test]
 fn the_ledger_is_bounded() {
     let entry = |number: u16| LedgerEntry {
         invite: [number.to_be_bytes(); 8].concat().try_into().unwrap(),
         expires: later(DAY),
+        is_withdrawn: false,
         grants: Vec::new(),
     };
     let most = u16::try_from(MAX_INVITES).unwrap();
