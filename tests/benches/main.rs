@@ -66,8 +66,9 @@ async fn main() -> Result<()> {
     let idle = idle::measure(&arguments.shoal, plan.rounds)?;
     println!("idle node: {idle:?}");
     let sides = Sides::start(&arguments)?;
+    let before = sides.memory();
     let figures = measure(&sides, plan).await?;
-    let memory = sides.memory();
+    let memory = [before, sides.memory()];
     drop(sides);
     let text = report::render(plan, &figures, memory, &idle);
     println!("{text}");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::session::{Lexicon, SessionParams};
+use crate::core::slots::Reuse;
 use crate::engine::Delta;
 
 struct Silent;
