@@ -1,6 +1,9 @@
 //! The swarm: who is there, how far away, and how to reach them.
 //!
-//! So far its pure decisions about distance. Transports, membership, records and gossip come with
-//! the swarm's own issue; nothing here pretends to be them.
+//! Decisions are in [`core`]; beside it libp2p's behaviours of our own, each for one purpose.
 
+pub mod candidates;
 pub mod core;
+pub mod gate;
+pub mod peer;
+pub mod probe;
