@@ -12,6 +12,29 @@ const MAX_SCHEMA_DEPTH: usize = 48;
 /// Keywords whose values are data, not schemas.
 const DATA: &[&str] = &["const", "enum", "default", "example", "examples"];
 
+/// Keywords that no grammar keeps: the engine refuses a schema with one of them.
+const UNENFORCEABLE: &[&str] = &[
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "minContains",
+    "maxContains",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "multipleOf",
+    "patternProperties",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "uniqueItems",
+];
+
+/// Keywords whose value names schemas.
+const NAMED_SCHEMAS: &[&str] = &["properties", "$defs", "definitions"];
+
 /// Why a schema cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -66,6 +89,32 @@ pub fn check(schema: &Value) -> Result<(), SchemaError> {
         return Err(SchemaError::TooLong);
     }
     Ok(())
+}
+
+/// A checked schema without the keywords that no grammar keeps, for where it is a wish and not a
+/// promise (a tool that is not `strict`).
+pub fn loosened(mut schema: Value) -> Value {
+    loosen(&mut schema);
+    schema
+}
+
+fn loosen(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(loosen),
+        Value::Object(entries) => {
+            entries.retain(|key, _| !UNENFORCEABLE.contains(&key.as_str()));
+            for (key, value) in entries {
+                match value {
+                    Value::Object(named) if NAMED_SCHEMAS.contains(&key.as_str()) => {
+                        named.values_mut().for_each(loosen);
+                    }
+                    _ if DATA.contains(&key.as_str()) => {}
+                    value => loosen(value),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn walk(value: &Value, depth: usize) -> Result<(), SchemaError> {
@@ -159,6 +208,28 @@ fn refers_to_root(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wish_loses_what_no_grammar_keeps_and_nothing_else() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "not": { "type": "array", "items": { "multipleOf": 5 }, "uniqueItems": true },
+                "if": { "anyOf": [{ "type": "string", "not": { "const": "x" } }, { "enum": [{ "if": 1 }] }] }
+            },
+            "required": ["not"],
+            "propertyNames": { "maxLength": 3 }
+        });
+        let loose = json!({
+            "type": "object",
+            "properties": {
+                "not": { "type": "array", "items": {} },
+                "if": { "anyOf": [{ "type": "string" }, { "enum": [{ "if": 1 }] }] }
+            },
+            "required": ["not"]
+        });
+        assert_eq!(loosened(schema), loose);
+    }
 
     #[test]
     fn references_move_with_their_schema() {

@@ -133,7 +133,13 @@ fn function(tool: &Value) -> Result<(String, Value), PromptError> {
         Some(schema) => {
             schema::check(schema)
                 .map_err(|e| PromptError::Tools(format!("parameters of {name}: {e}")))?;
-            object_schema(schema)
+            let strict = function.get("strict") == Some(&Value::Bool(true));
+            let schema = object_schema(schema);
+            if strict {
+                schema
+            } else {
+                schema::loosened(schema)
+            }
         }
     };
     Ok((name.to_owned(), parameters))
