@@ -1,0 +1,53 @@
+//! Which changes of what this node is are worth an advert before the next heartbeat.
+//!
+//! Whatever changes whether, or how soon, a request finds its model. What only drifts (free
+//! memory, coordinates, neighbours' times) waits for the heartbeat.
+
+use protocol::advert::{Deployed, Profile};
+
+/// The factor by which a measured speed must change: measurements vary by a tenth.
+const SPEED_FACTOR: f32 = 1.25;
+
+/// Whether others should know of a change at once.
+pub fn is_material(old: &Profile, new: &Profile) -> bool {
+    old.role != new.role
+        || old.version != new.version
+        || old.limits != new.limits
+        || old.nat != new.nat
+        || old.addresses != new.addresses
+        || old.slices != new.slices
+        || old.devices.len() != new.devices.len()
+        || old.place.is_some() != new.place.is_some()
+        || old.deployments.len() != new.deployments.len()
+        || (new.deployments.iter()).any(|deployment| {
+            (old.deployment(&deployment.model)).is_none_or(|old| is_other(old, deployment))
+        })
+}
+
+fn is_other(old: &Deployed, new: &Deployed) -> bool {
+    old.context_tokens != new.context_tokens
+        || old.parallel != new.parallel
+        || load_step(old) != load_step(new)
+        || is_faster_or_slower(old.prefill_tokens_per_second, new.prefill_tokens_per_second)
+        || is_faster_or_slower(old.decode_tokens_per_second, new.decode_tokens_per_second)
+}
+
+/// Idle, has room, full, or so many waiting that a wait is a multiple of the work: 0, 1, 2, and
+/// from 3 on the power of two of the queue's length in units of `parallel`.
+fn load_step(deployment: &Deployed) -> u32 {
+    let parallel = deployment.parallel.max(1);
+    match (deployment.running, deployment.queued) {
+        (0, 0) => 0,
+        (running, 0) if running < parallel => 1,
+        (_, 0) => 2,
+        (_, queued) => 3 + (queued / parallel).checked_ilog2().map_or(0, |log| log + 1),
+    }
+}
+
+fn is_faster_or_slower(old: Option<f32>, new: Option<f32>) -> bool {
+    match (old, new) {
+        (None, None) => false,
+        (Some(old), Some(new)) => new > old * SPEED_FACTOR || old > new * SPEED_FACTOR,
+        _ => true,
+    }
+}
