@@ -1,6 +1,10 @@
 //! Decisions about the swarm as plain structs: time and randomness come in, nothing is sent.
 
 pub mod adverts;
+pub mod connections;
 pub mod coordinates;
+pub mod join;
 pub mod membership;
+pub mod rate;
 pub mod rtt;
+pub mod score;
