@@ -65,9 +65,9 @@ pub struct PeerFacts {
 /// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// There are more than [`Config::high`].
+    /// There are more than [`high`](super::Config::high).
     Trimmed,
-    /// There are [`Config::ceiling`].
+    /// There are [`ceiling`](super::Config::ceiling).
     NoRoom,
     /// Its peer has better ones.
     Duplicate,
