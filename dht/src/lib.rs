@@ -5,5 +5,7 @@
 pub mod candidates;
 pub mod core;
 pub mod gate;
+pub mod generate;
 pub mod peer;
 pub mod probe;
+pub mod streams;

@@ -5,6 +5,7 @@
 
 mod error_code;
 mod json;
+mod order;
 mod request_error;
 mod validate;
 
@@ -12,6 +13,7 @@ use prost::Message;
 
 use crate::limits::{MAX_EMBED_RESPONSE_BYTES, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 
+pub use order::{EmbedOrder, EventOrder, OrderError, ReplyOrder, Weight};
 pub use request_error::RequestError;
 pub use wire::*;
 
@@ -70,6 +72,10 @@ impl Bounded for EmbedRequest {
 }
 
 impl Bounded for EmbedResponse {
+    const MAX_BYTES: usize = MAX_EMBED_RESPONSE_BYTES;
+}
+
+impl Bounded for EmbedReply {
     const MAX_BYTES: usize = MAX_EMBED_RESPONSE_BYTES;
 }
 

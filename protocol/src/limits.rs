@@ -14,11 +14,24 @@ pub const MAX_REQUEST_BYTES: usize = 8 << 20;
 /// 160 MiB at worst.
 pub const MAX_EVENT_BYTES: usize = 4 << 20;
 
-/// An `EmbedResponse` between peers: [`MAX_EMBED_INPUTS`] vectors of 4096 dimensions.
+/// An `EmbedResponse` between peers, and the `EmbedReply` around it: [`MAX_EMBED_INPUTS`] vectors of 4096 dimensions.
 pub const MAX_EMBED_RESPONSE_BYTES: usize = 36 << 20;
 
 /// The largest payload that any frame may have: the largest message above.
 pub const MAX_FRAME_BYTES: usize = MAX_EMBED_RESPONSE_BYTES;
+
+/// How long a peer that answers a request may say nothing before it says that it is still at it.
+pub const REPLY_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long nothing may come from a peer that answers: of its heartbeats three may be late.
+pub const MAX_REPLY_SILENCE: Duration = Duration::from_secs(4 * 5);
+
+/// The slowest uplink over which a long request is waited for, bytes a second: 2 Mbit/s.
+pub const MIN_UPLINK_BYTES_PER_SECOND: usize = 256 << 10;
+
+/// How long a peer may take to send its request: [`MAX_REQUEST_BYTES`] over the slowest uplink
+/// take 32 s.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// What an envelope adds to its payload: a key, a signature, two numbers, five field headers;
 /// and room for fields that a later version adds.

@@ -38,6 +38,8 @@ pub enum Protocol {
     Admission,
     /// A request to a head and its stream of events.
     Generate,
+    /// A request for embeddings and its answer.
+    Embed,
     /// Hidden states and tokens between the stages of a chain.
     Stage,
     /// Round-trip time.
@@ -50,9 +52,10 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Admission,
         Self::Generate,
+        Self::Embed,
         Self::Stage,
         Self::Probe,
         Self::Kademlia,
@@ -65,6 +68,7 @@ impl Protocol {
         let (name, version) = match self {
             Self::Admission => return "/shoal/admission/1".to_owned(),
             Self::Generate => ("generate", 1),
+            Self::Embed => ("embed", 1),
             Self::Stage => ("stage", 1),
             Self::Probe => ("probe", 1),
             Self::Kademlia => ("kad", 1),
@@ -213,6 +217,7 @@ mod tests {
             [
                 "/shoal/admission/1",
                 "/shoal/public/generate/1",
+                "/shoal/public/embed/1",
                 "/shoal/public/stage/1",
                 "/shoal/public/probe/1",
                 "/shoal/public/kad/1",

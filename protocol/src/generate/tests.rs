@@ -160,6 +160,22 @@ fn messages_are_golden() {
 }
 
 #[test]
+fn replies_of_embeddings_are_golden() {
+    use embed_reply::Reply;
+    let golden = |reply: Reply, bytes: &str| {
+        assert_golden(&EmbedReply { reply: Some(reply) }, bytes);
+    };
+    golden(Reply::Queued(Queued { position: 5 }), "0a020805");
+    let response = include_str!("golden/embed_response.hex").trim();
+    golden(
+        Reply::Response(embed_response()),
+        &format!("1211{response}"),
+    );
+    let failure = Failure::new(ErrorCode::Overloaded, "full");
+    golden(Reply::Failed(failure), "1a080805120466756c6c");
+}
+
+#[test]
 fn events_are_golden() {
     let queued = event(generate_event::Event::Queued(Queued { position: 5 }));
     assert_golden(&queued, "0a020805");
@@ -281,7 +297,10 @@ fn the_largest_answer_of_an_embedding_fits() {
         ],
         ..EmbedResponse::default()
     };
-    assert!(answer.encoded_len() <= MAX_EMBED_RESPONSE_BYTES);
+    let reply = EmbedReply {
+        reply: Some(embed_reply::Reply::Response(answer)),
+    };
+    assert!(reply.encoded_len() <= EmbedReply::MAX_BYTES);
 }
 
 proptest! {
@@ -291,6 +310,7 @@ proptest! {
         let _ = GenerateEvent::decode_bounded(&bytes).map(|e| format!("{e:?}"));
         let _ = EmbedRequest::decode_bounded(&bytes);
         let _ = EmbedResponse::decode_bounded(&bytes);
+        let _ = EmbedReply::decode_bounded(&bytes);
     }
 
     #[test]

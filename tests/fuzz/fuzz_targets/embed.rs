@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
-use protocol::generate::{Bounded, EmbedRequest, EmbedResponse};
+use protocol::generate::{Bounded, EmbedReply, EmbedRequest, EmbedResponse};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = EmbedRequest::decode_bounded(bytes)
@@ -16,6 +16,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(response) = EmbedResponse::decode_bounded(bytes) {
         let encoded = response.encode_to_vec();
         let again = EmbedResponse::decode_bounded(&encoded).expect("what was encoded is decoded");
+        assert_eq!(again.encode_to_vec(), encoded);
+    }
+    if let Ok(reply) = EmbedReply::decode_bounded(bytes) {
+        let encoded = reply.encode_to_vec();
+        let again = EmbedReply::decode_bounded(&encoded).expect("what was encoded is decoded");
         assert_eq!(again.encode_to_vec(), encoded);
     }
 });
