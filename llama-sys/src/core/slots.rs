@@ -63,9 +63,10 @@ pub enum KvOp {
     },
 }
 
-/// So many tokens are worth a copy: fewer are computed again in less time than one decode step
-/// of a busy engine takes.
-const WORTH_COPYING_TOKENS: usize = 16;
+/// So many tokens are worth being used again or copied. Fewer are computed in less time than one
+/// decode step of a busy engine takes; and a prompt behind a few tokens of another lies across the
+/// tiles of attention (64 tokens by 64 cells), each of which then reaches into one more.
+const WORTH_REUSING_TOKENS: usize = 16;
 
 /// What a cache can do, by the model's architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl Slots {
         let room = self.cells() - self.busy_cells;
         let found = self.parking.find(&tokens[..most], room)?;
         let cached = best.map_or(0, |(_, len)| len);
-        (found.common >= cached + WORTH_COPYING_TOKENS).then_some(found)
+        (found.common >= cached + WORTH_REUSING_TOKENS).then_some(found)
     }
 
     /// Brings a parked prefix back into the idle sequence `to`.
@@ -225,7 +226,7 @@ impl Slots {
         let slot = &self.slots[from];
         let tail = slot.tokens.len() - len;
         let no_other = victim.is_none_or(|v| v == from);
-        !slot.busy && (tail < WORTH_COPYING_TOKENS || no_other)
+        !slot.busy && (tail < WORTH_REUSING_TOKENS || no_other)
     }
 
     /// The sequence with the longest beginning in common with `tokens`, and how long that is.
@@ -236,9 +237,9 @@ impl Slots {
         let usable = |slot: &Slot| {
             let common = common_prefix(&slot.tokens, &tokens[..most]);
             match self.reuse {
-                Reuse::Any => common,
+                Reuse::Any if common >= WORTH_REUSING_TOKENS => common,
                 Reuse::Whole if !slot.busy && common == slot.tokens.len() => common,
-                Reuse::Whole => 0,
+                _ => 0,
             }
         };
         let ranked = self
@@ -318,7 +319,7 @@ impl Slots {
     fn vacate(&mut self, slot: usize, spared: Option<ParkId>, ops: &mut Vec<KvOp>) {
         let tokens = &self.slots[slot].tokens;
         let id = SlotId(slot as u32);
-        if tokens.len() >= WORTH_COPYING_TOKENS {
+        if tokens.len() >= WORTH_REUSING_TOKENS {
             let parked = self.parking.park(tokens, spared, &mut self.gone);
             ops.extend(self.gone.drain(..).map(|id| KvOp::Discard { id }));
             ops.extend(parked.map(|parked| KvOp::Park {

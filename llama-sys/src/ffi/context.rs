@@ -266,12 +266,16 @@ impl Context {
         let size = unsafe { sys::llama_state_seq_get_size(context, sequence as i32) };
         let mut state = Vec::new();
         state.try_reserve_exact(size).ok()?;
-        state.resize(size, 0);
-        // SAFETY: the buffer has `size` bytes, which llama.cpp keeps to.
+        // SAFETY: the buffer has room for `size` bytes, which llama.cpp keeps to.
         let written = unsafe {
             sys::llama_state_seq_get_data(context, state.as_mut_ptr(), size, sequence as i32)
         };
-        (written == size && size > 0).then_some(state)
+        if written != size || size == 0 {
+            return None;
+        }
+        // SAFETY: these bytes were just written, within the capacity.
+        unsafe { state.set_len(written) };
+        Some(state)
     }
 
     /// Gives the empty sequence what [`Context::save`] of this same context copied. False, and

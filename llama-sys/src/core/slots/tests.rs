@@ -74,8 +74,11 @@ enum Action {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    // Few different tokens, so that prefixes are often shared.
-    let tokens = || prop::collection::vec(0u32..2, 1..20);
+    // Mostly the same token, so that prefixes worth sharing are frequent.
+    let tokens = || {
+        let parts = (0usize..20, prop::collection::vec(0u32..2, 1..4));
+        parts.prop_map(|(same, rest)| [vec![0; same], rest].concat())
+    };
     prop_oneof![
         3 => (tokens(), prop::bool::weighted(0.9)).prop_map(|(t, r)| Action::Acquire(t, r)),
         4 => (0usize..5, tokens()).prop_map(|(i, t)| Action::Extend(i, t)),
@@ -176,6 +179,26 @@ fn a_prefix_is_shared_with_a_busy_sequence() {
             len: 29
         }]
     );
+}
+
+#[test]
+fn a_few_tokens_in_common_are_computed_again() {
+    let mut slots = Slots::new(3, 100, Reuse::Any, 5000);
+    let mut ops = Vec::new();
+    let (busy, _) = slots.acquire(&prompt(30), true, &mut ops).unwrap();
+    assert!(slots.extend(busy, &prompt(30), &mut ops));
+    let like = |common: u32| -> Vec<u32> { (0..common).chain(500..520).collect() };
+    assert_eq!(slots.prospect(&like(15)), (0, 0));
+    let (slot, cached) = slots.acquire(&like(15), true, &mut ops).unwrap();
+    assert_eq!((slots.tokens(slot).len(), cached), (0, 0));
+    assert!(ops.is_empty());
+    assert_eq!(slots.prospect(&like(16)), (16, 0));
+    // Nor are they taken over from a sequence that is idle.
+    slots.release(busy);
+    assert_eq!(slots.prospect(&like(1)), (0, 0));
+    let (slot, _) = slots.acquire(&like(1), true, &mut ops).unwrap();
+    assert_ne!(slot, busy);
+    assert!(ops.is_empty());
 }
 
 #[test]
