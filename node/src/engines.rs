@@ -73,10 +73,11 @@ impl Loader for Engines {
     }
 
     async fn start(&self, model: &Examined) -> Result<Starting, String> {
+        // Held before it is looked up: what is found then is not removed while it starts.
+        let held = self.models.hold(model.name.as_str());
         let found = self.models.resolve(model.name.as_str()).await;
         let found = found.map_err(|error| error.to_string())?;
         let file = found.files.first().ok_or("it has no files")?.clone();
-        let held = self.models.hold(&found.name);
         let options = self.options(&found, file);
         let worker = WorkerConfig::new(&self.program, &found.name, options);
         let engine = WorkerEngine::spawn(worker);
