@@ -19,8 +19,9 @@ pub(crate) fn render(plan: &Plan, figures: &Figures, memory: [Memory; 2], idle: 
         text,
         "\nSmolLM2-135M-Instruct Q4_1; {} threads, {PARALLEL} sequences of {CONTEXT} tokens on both \
          sides; streamed `/v1/completions` at temperature 0; {} rounds in which the sides take \
-         turns, medians; the ratio is the median of the rounds' ratios, of which 1.0 or more is \
-         better (for times: 1.0 or less). Before each run one short request is answered, so that \
+         turns, medians; the ratio is the median of the turns' ratios, of which 1.0 or more is \
+         better (for times: 1.0 or less); in brackets, where it lies with about 95 % certainty. \
+         Before each run one short request is answered, so that \
          neither side still puts away what the run before left in its cache.\n",
         threads(),
         plan.rounds
@@ -31,11 +32,13 @@ pub(crate) fn render(plan: &Plan, figures: &Figures, memory: [Memory; 2], idle: 
     for (kind, pairs) in figures {
         let shoal = median(pairs.iter().map(|pair| pair.0).collect());
         let reference = median(pairs.iter().map(|pair| pair.1).collect());
-        let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1).collect());
+        let ratios: Vec<f64> = pairs.iter().map(|pair| pair.0 / pair.1).collect();
+        let (low, high) = certain(ratios.clone());
+        let ratio = median(ratios);
         let (what, target) = describe(*kind, plan);
         let _ = writeln!(
             text,
-            "| {what} | {shoal:.1} | {reference:.1} | {ratio:.2} | {target} |"
+            "| {what} | {shoal:.1} | {reference:.1} | {ratio:.2} ({low:.2} to {high:.2}) | {target} |"
         );
     }
     for (memory, when) in memory.iter().zip(["before", "after"]) {
@@ -57,6 +60,19 @@ pub(crate) fn render(plan: &Plan, figures: &Figures, memory: [Memory; 2], idle: 
         idle.first_answer_seconds
     );
     text
+}
+
+/// Between which two of the values their true median lies with a certainty of about 95 %,
+/// whatever their distribution: by the binomial ranks, `n/2 ± 0.98 √n`. The lowest and the
+/// highest of few, which is less certain below six.
+fn certain(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    let outside = |below: &usize| 100 * (n - 2 * below).pow(2) >= 384 * n;
+    let below = (0..=n / 2).take_while(outside).last().unwrap_or(0);
+    let low = values.get(below).copied();
+    let high = values.iter().rev().nth(below).copied();
+    (low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN))
 }
 
 fn describe(kind: Kind, plan: &Plan) -> (String, &'static str) {
@@ -112,4 +128,17 @@ pub(crate) fn replace_section(path: &Path, title: &str, text: &str) -> io::Resul
         None => (format!("{old}\n"), String::new()),
     };
     fs::write(path, format!("{before}{heading}\n{text}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::certain;
+
+    #[test]
+    fn more_values_are_more_certain() {
+        let values = |n: i32| (1..=n).map(f64::from).rev().collect();
+        assert_eq!(certain(values(5)), (1.0, 5.0));
+        assert_eq!(certain(values(10)), (2.0, 9.0));
+        assert_eq!(certain(values(40)), (14.0, 27.0));
+    }
 }
