@@ -3,8 +3,11 @@
 pub mod adverts;
 pub mod connections;
 pub mod coordinates;
+pub mod groups;
 pub mod join;
 pub mod membership;
 pub mod rate;
 pub mod rtt;
 pub mod score;
+pub mod shards;
+pub mod size;

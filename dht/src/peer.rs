@@ -38,6 +38,8 @@ mod tests {
             let peer = key.public().to_peer_id();
             let node = node_id(&peer).unwrap();
             prop_assert_eq!(peer_id(&node), peer);
+            let hashed = libp2p::kad::KBucketKey::from(peer);
+            prop_assert_eq!(&protocol::record_key::node_key(&node)[..], hashed.hashed_bytes());
             prop_assert_eq!(node.as_bytes(), &key.public().try_into_ed25519().unwrap().to_bytes());
         }
 

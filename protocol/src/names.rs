@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::MAX_SWARM_NAME_BYTES;
+use crate::{ids::NodeId, limits::MAX_SWARM_NAME_BYTES, record_key::node_key};
 
 /// The mesh that a node joins with no configuration.
 pub const PUBLIC_SWARM: &str = "public";
@@ -125,6 +125,13 @@ impl ShardPrefix {
             .checked_shl(dropped)
             .unwrap_or(0);
         Self { bits, length }
+    }
+
+    /// The hash of a peer that chooses its shard: the beginning of its key in the swarm's
+    /// distributed hash table, so that the peers of its shard are those around it there.
+    pub fn hash(node: &NodeId) -> u32 {
+        let [a, b, c, d, ..] = node_key(node);
+        u32::from_be_bytes([a, b, c, d])
     }
 
     /// Whether a peer with this hash belongs to the shard.
@@ -255,6 +262,13 @@ mod tests {
         assert_eq!(ShardPrefix::new(1, 200).length(), ShardPrefix::MAX_LENGTH);
         assert_eq!(ShardPrefix::new(1, 32).to_string().len(), 32);
         assert_eq!(ShardPrefix::new(u32::MAX, 0), ShardPrefix::new(0, 0));
+    }
+
+    #[test]
+    fn a_peers_hash_is_golden() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let hash = ShardPrefix::hash(&NodeId::from(&key));
+        assert_eq!(format!("{hash:08x}"), "f88ff96e");
     }
 
     #[test]

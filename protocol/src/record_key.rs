@@ -21,6 +21,15 @@ const PROVIDER_LABEL: &str = "shoal/provider/1";
 /// The label of the hash that spreads providers over buckets.
 const BUCKET_LABEL: &str = "shoal/provider-bucket/1";
 
+/// What stands before an Ed25519 key in a peer id as Kademlia hashes it: an identity multihash of
+/// 36 bytes, and in it a protobuf message of the key's type and bytes.
+const PEER_ID_HEAD: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+/// Where a node itself stands in the swarm's table: the hash of its peer id.
+pub fn node_key(node: &NodeId) -> [u8; 32] {
+    plain(&[PEER_ID_HEAD.as_slice(), node.as_bytes()].concat())
+}
+
 /// A key of a distributed hash table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey([u8; 32]);

@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use protocol::advert::Place;
 use rand::{Rng, RngExt};
 
 /// The farthest that a coordinate may lie from the origin on either axis, and the greatest
@@ -121,6 +122,36 @@ impl From<Coordinate> for Claim {
             y_ms: coordinate.y_ms,
             height_ms: coordinate.height_ms,
             error: coordinate.error,
+        }
+    }
+}
+
+impl TryFrom<Place> for Coordinate {
+    type Error = CoordinateError;
+
+    /// What stands in an advert, widened.
+    fn try_from(place: Place) -> Result<Self, CoordinateError> {
+        Self::try_from(Claim {
+            x_ms: place.x_ms.into(),
+            y_ms: place.y_ms.into(),
+            height_ms: place.height_ms.into(),
+            error: place.error.into(),
+        })
+    }
+}
+
+impl From<Coordinate> for Place {
+    /// What is said in an advert: rounded to 0.1 microseconds at a second's distance.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounded; the values are bounded far within the range of f32"
+    )]
+    fn from(coordinate: Coordinate) -> Self {
+        Self {
+            x_ms: coordinate.x_ms as f32,
+            y_ms: coordinate.y_ms as f32,
+            height_ms: coordinate.height_ms as f32,
+            error: coordinate.error as f32,
         }
     }
 }

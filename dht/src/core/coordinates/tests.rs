@@ -209,3 +209,16 @@ proptest! {
         prop_assert!(a.distance(&b) > Duration::ZERO);
     }
 }
+
+proptest! {
+    #[test]
+    fn an_advert_holds_a_coordinate(x in -2000.0..2000.0, height in 0.0..2000.0, error in 0.0..1.0) {
+        let claim = Claim { x_ms: x, y_ms: -x, height_ms: height, error };
+        let coordinate = Coordinate::try_from(claim).unwrap();
+        let back = Coordinate::try_from(Place::from(coordinate)).unwrap();
+        let (before, after) = (Claim::from(coordinate), Claim::from(back));
+        prop_assert!((before.x_ms - after.x_ms).abs() < 1e-3);
+        prop_assert!((before.height_ms - after.height_ms).abs() < 1e-3);
+        prop_assert!((before.error - after.error).abs() < 1e-6);
+    }
+}
