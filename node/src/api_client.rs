@@ -161,6 +161,15 @@ impl Client {
         Ok(removed.freed_bytes)
     }
 
+    /// Has the node read the files of its private swarm again, and spread what is new.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a node that is in no swarm refuses.
+    pub async fn reload_swarm(&self) -> Result<(), ClientError> {
+        let request = self.request(Method::POST, "/api/swarm/reload");
+        self.send(request).await.map(|_| ())
+    }
+
     /// Measures the devices.
     ///
     /// # Errors

@@ -8,9 +8,11 @@ mod config_show;
 mod connect;
 mod doctor;
 mod exit;
+mod join;
 mod models;
 mod pull;
 mod status;
+mod swarm;
 mod terminal;
 mod text;
 mod up;
@@ -50,6 +52,8 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
+        Command::Swarm(args) => swarm::run(args.command, terminal),
+        Command::Join(args) => join::run(&args, terminal),
         Command::Config(args) => {
             let ConfigCommand::Show(args) = args.command;
             config_show::run(&args, terminal)

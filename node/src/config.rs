@@ -8,6 +8,7 @@
 mod closest;
 mod settings;
 mod source;
+mod swarm;
 mod value;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use toml::Value;
 
 pub use self::settings::{SETTINGS, Setting};
 pub use self::source::{Folders, Source, System};
+pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
 use crate::cli::args::Flags;
 
 /// Bytes of a configuration file at most: a hundred times what every setting takes.
@@ -27,6 +29,14 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Port of the API when nothing else is configured.
 pub const DEFAULT_PORT: u16 = 9337;
+
+/// A time such as `90s`, `12h` or `7d`, as settings write it.
+///
+/// # Errors
+/// What it must be, as a clause: "must be …".
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    value::duration(&Value::String(text.into()))
+}
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +49,8 @@ pub struct Config {
     pub client: bool,
     /// Keep off every network.
     pub offline: bool,
+    /// Which swarm, and how it is joined.
+    pub swarm: SwarmConfig,
     /// Models that are loaded at the start and kept.
     pub pinned: Vec<String>,
     /// How models are run.
@@ -340,6 +352,7 @@ impl Config {
             data_dir,
             client: false,
             offline: false,
+            swarm: SwarmConfig::default(),
             pinned: Vec::new(),
             engine: EngineConfig::default(),
             residency: ResidencyConfig::default(),

@@ -5,6 +5,7 @@
 //! DATA_DIR/identity.key   the node's key
 //! DATA_DIR/state/         the database
 //! DATA_DIR/models/        the model store
+//! DATA_DIR/swarms/NAME/   a private swarm: its root key, certificates, invites
 //! DATA_DIR/history        what was typed in `shoal run`
 //! DATA_DIR/run/lock       held by the running node; its process id
 //! DATA_DIR/run/api.addr   the running node's API: `ADDR:PORT` and a line feed
@@ -82,6 +83,11 @@ impl Layout {
     /// The database.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// The private swarms.
+    pub fn swarms(&self) -> PathBuf {
+        self.root.join("swarms")
     }
 
     /// What was typed in `shoal run`.

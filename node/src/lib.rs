@@ -15,6 +15,7 @@ pub mod identity;
 pub mod lifecycle;
 pub mod logging;
 pub mod management;
+pub mod memberships;
 pub mod models;
 pub mod residency;
 pub mod router;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use protocol::{ModelName, NodeId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use web::manage::{
     DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PullEvent, PullRequest,
     StoredModel,
@@ -32,6 +32,8 @@ pub struct NodeManagement {
     pub id: NodeId,
     /// When it started.
     pub started: Instant,
+    /// Told when the files of the private swarm changed; whoever runs the swarm listens.
+    pub swarm_changes: watch::Sender<()>,
     /// Where the API listens; set once it does.
     pub api: OnceLock<SocketAddr>,
 }
@@ -116,6 +118,11 @@ impl Management for NodeManagement {
     async fn unload(&self, name: &str) -> Result<(), ManageError> {
         self.residency.unload(&self.full_name(name)?).await;
         Ok(())
+    }
+
+    async fn reload_swarm(&self) -> Result<(), ManageError> {
+        let told = self.swarm_changes.send(());
+        told.map_err(|_| ManageError::Conflict("this node is in no swarm".into()))
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use web::{ApiKey, BindError, Server, WebConfig};
 
 use self::parts::Parts;
@@ -21,6 +21,7 @@ use crate::config::{Config, Effective};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::identity::{Identity, IdentityError};
 use crate::lifecycle::{Ending, Signals, run_until_told};
+use crate::memberships::{SwarmError, SwarmSetup, unix_now};
 use crate::shelf::ShelfError;
 use crate::store::{Store, StoreError};
 
@@ -49,6 +50,9 @@ pub enum UpError {
     /// The model store cannot be opened.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
+    /// The private swarm's files or settings cannot be used.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
     /// The API cannot listen.
     #[error("{0}")]
     Bind(String),
@@ -96,11 +100,35 @@ pub fn run(
     let store = Store::open(&dir.layout().state())?;
     info!(node = %identity.id(), data_dir = %dir.layout().root().display(), "starting");
     info!(config = effective.to_line(), "configuration in effect");
+    if !effective.config.offline {
+        let setup = swarm(&effective.config, &dir, &identity)?;
+        info!(
+            swarm = setup.as_ref().map(|setup| setup.name.to_string()),
+            "swarm"
+        );
+    }
     let runtime = runtime()?;
     let ending = runtime.block_on(serve(effective, &dir, &identity, store, announce));
     // Whatever still runs was told to end and had its time; workers end with the process.
     runtime.shutdown_timeout(Duration::ZERO);
     ending
+}
+
+/// The swarm to join. `None`: it would not take this node now, which then serves alone; why is
+/// in the log and in `shoal swarm status`.
+fn swarm(
+    config: &Config,
+    dir: &DataDir,
+    identity: &Identity,
+) -> Result<Option<SwarmSetup>, SwarmError> {
+    match SwarmSetup::prepare(&config.swarm, dir.layout(), identity, unix_now()) {
+        Ok(setup) => Ok(Some(setup)),
+        Err(error) if error.is_not_member() => {
+            warn!(%error, "the swarm would not take this node; it serves alone");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -8,6 +8,8 @@ mod node;
 #[cfg(feature = "llama")]
 #[path = "process/serving.rs"]
 mod serving;
+#[path = "process/swarm.rs"]
+mod swarm;
 
 use std::io::Read;
 

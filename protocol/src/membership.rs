@@ -1,5 +1,5 @@
 //! A private swarm's membership: what its root and its delegates sign, what the admission stream
-//! carries, and the join token.
+//! carries, the join token, and the pass that is given by hand.
 //!
 //! The generated messages of `proto/membership.proto` are in [`wire`]; what was checked has a
 //! type of its own here ([`Certificate`], [`Delegation`], [`Invite`], [`Revocations`],
@@ -8,7 +8,10 @@
 //! connected: that is the roster's.
 
 mod admission;
+mod armour;
 mod chain;
+mod issuer;
+mod pass;
 mod statement;
 mod token;
 
@@ -20,6 +23,8 @@ use crate::{
 
 pub use admission::{AdmissionMessage, AdmissionMessageError, NONCE_BYTES, TAG_BYTES};
 pub use chain::{Chain, ChainDecodeError, ChainError, ChainFault, InWords, Issued};
+pub use issuer::Issuer;
+pub use pass::{PASS_PREFIX, Pass, PassError};
 pub use statement::{
     Certificate, Delegation, INVITE_ID_BYTES, Invite, InviteId, Revocations, Statement,
 };

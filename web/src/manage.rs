@@ -10,6 +10,7 @@
 //! | `GET /api/loaded` | | `[LoadedModel]` |
 //! | `POST /api/load` | [`ModelName`] | [`LoadedModel`], once it is ready |
 //! | `POST /api/unload` | [`ModelName`] | `{}` |
+//! | `POST /api/swarm/reload` | | `{}`, once the swarm was told |
 //! | `POST /api/bench` | | `[DeviceStatus]` |
 //! | `GET /api/config` | | TOML, `text/plain` |
 //!
@@ -190,6 +191,8 @@ pub trait Management: Send + Sync + 'static {
     async fn load(&self, name: &str) -> Result<LoadedModel, ManageError>;
     /// Drains and unloads a model.
     async fn unload(&self, name: &str) -> Result<(), ManageError>;
+    /// Reads the files of the private swarm again, and spreads what is new in them.
+    async fn reload_swarm(&self) -> Result<(), ManageError>;
     /// Measures the devices (again) and answers the figures.
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
     /// The effective configuration as TOML, secrets hidden.

@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/loaded", get(loaded))
         .route("/api/load", post(load))
         .route("/api/unload", post(unload))
+        .route("/api/swarm/reload", post(reload_swarm))
         .route("/api/bench", post(bench))
         .route("/api/config", get(config))
 }
@@ -129,6 +130,11 @@ async fn unload(
     Own(model): Own<ModelName>,
 ) -> Result<Response, ApiError> {
     app.management.unload(&model.name).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+async fn reload_swarm(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    app.management.reload_swarm().await?;
     Ok(Json(json!({})).into_response())
 }
 

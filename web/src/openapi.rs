@@ -176,6 +176,13 @@ const OPERATIONS: &[Operation] = &[
     ),
     operation(
         "post",
+        "/api/swarm/reload",
+        "Read the private swarm's files again and spread what is new",
+        None,
+        Some("Object"),
+    ),
+    operation(
+        "post",
         "/api/bench",
         "Measure the devices",
         None,

@@ -1,11 +1,17 @@
 //! The command line's grammar, and which settings its flags set. It knows no command's work.
 
+mod swarm;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use toml::Value;
 
+pub use self::swarm::{
+    ChosenArgs, CreateArgs, DelegateArgs, InviteArgs, JoinArgs, LeaveArgs, MayArg, MembersArgs,
+    NetworkArgs, PeerArgs, RenewArgs, RoleArg, SwarmArgs, SwarmCommand,
+};
 use crate::config::LogFormat;
 
 /// What `--help` says after the options: the contract for scripts.
@@ -56,6 +62,10 @@ pub enum Command {
     Doctor(ClientArgs),
     /// Measure the devices.
     Bench(ClientArgs),
+    /// Private swarms: make one, invite, put out.
+    Swarm(SwarmArgs),
+    /// Join a private swarm with a token or a pass.
+    Join(JoinArgs),
     /// The configuration.
     Config(ConfigArgs),
     /// Print completions for a shell.
@@ -98,6 +108,9 @@ pub struct UpArgs {
     /// How logs are written [default: human on a terminal, else json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// The swarm.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Where this node keeps its state and where its configuration is read.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -249,6 +262,7 @@ impl UpArgs {
     /// The settings that these flags set.
     pub fn flags(&self) -> Flags {
         let mut flags = self.place.flags();
+        flags.extend(self.network.flags());
         let texts = [
             ("api", &self.api),
             ("ctx_size", &self.ctx_size),

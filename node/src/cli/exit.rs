@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::api_client::ClientError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
+use crate::identity::IdentityError;
+use crate::memberships::SwarmError;
 use crate::shelf::ShelfError;
 use crate::store::StoreError;
 use crate::up::UpError;
@@ -58,6 +60,15 @@ pub enum CliError {
     /// The model store cannot be opened.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
+    /// The node's key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The private swarm.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    /// A command's argument is wrong.
+    #[error("{0}")]
+    Argument(String),
     /// The node did not do it.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -88,7 +99,8 @@ impl CliError {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::NoPrompt => Exit::Usage,
+            Self::Config(_) | Self::NoPrompt | Self::Argument(_) => Exit::Usage,
+            Self::Swarm(error) | Self::Up(UpError::Swarm(error)) if error.is_usage() => Exit::Usage,
             Self::Client(error) if error.is_no_node() => Exit::NoNode,
             Self::Client(error) if error.is_no_model() => Exit::NoModel,
             Self::DataDir(DataDirError::InUse { .. })

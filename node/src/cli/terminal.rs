@@ -47,6 +47,12 @@ impl Terminal {
         self.line(text)
     }
 
+    /// Says something to the person on stderr, beside what stdout is for.
+    pub(super) fn remark(text: &str) {
+        // Nobody is left to tell if stderr is gone.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// Says on stderr in one line why a command failed.
     pub(super) fn complain(error: &CliError) {
         if !error.is_silent() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::value::{self, Reason};
-use super::{Config, LogFormat, Secret};
+use super::{Config, LogFormat, Secret, swarm};
 
 /// Sequences of a model at most: llama.cpp's limit of a context.
 const MAX_PARALLEL: u32 = 256;
@@ -101,6 +101,52 @@ pub const SETTINGS: &[Setting] = &[
         "",
         |c, v| set(&mut c.offline, value::switch(v)),
         |c| switch(c.offline)
+    ),
+    setting!(
+        "swarm",
+        "the only private swarm that this node knows, else the public mesh",
+        |c, v| some(&mut c.swarm.name, swarm::name(v)),
+        |c| c.swarm.name.as_ref().and_then(text)
+    ),
+    setting!(
+        "join",
+        "no token to join with",
+        |c, v| secret(&mut c.swarm.join, v),
+        |c| hidden(&c.swarm.join)
+    ),
+    setting!(
+        "join_file",
+        "no file with a token to join with",
+        |c, v| some(&mut c.swarm.join_file, value::text(v).map(Into::into)),
+        |c| c
+            .swarm
+            .join_file
+            .as_ref()
+            .and_then(|file| text(file.display()))
+    ),
+    setting!(
+        "bootstrap",
+        "the addresses of the invite, or the compiled-in list",
+        |c, v| some(&mut c.swarm.bootstrap, swarm::addresses(v)),
+        |c| c.swarm.bootstrap.as_deref().and_then(all)
+    ),
+    setting!(
+        "listen",
+        "port 9338 over UDP and TCP; a free one where it is taken",
+        |c, v| set(&mut c.swarm.listen, swarm::listen(v)),
+        |c| swarm::show_listen(&c.swarm.listen)
+    ),
+    setting!(
+        "mdns",
+        "",
+        |c, v| set(&mut c.swarm.mdns, value::switch(v)),
+        |c| switch(c.swarm.mdns)
+    ),
+    setting!(
+        "rendezvous",
+        "",
+        |c, v| set(&mut c.swarm.rendezvous, value::switch(v)),
+        |c| switch(c.swarm.rendezvous)
     ),
     setting!(
         "model",
@@ -220,6 +266,11 @@ fn switch(on: bool) -> Option<Value> {
 
 fn texts(values: &[String]) -> Option<Value> {
     let values = values.iter().cloned().map(Value::String);
+    Some(Value::Array(values.collect()))
+}
+
+fn all(values: &[impl std::fmt::Display]) -> Option<Value> {
+    let values = values.iter().map(|value| Value::String(value.to_string()));
     Some(Value::Array(values.collect()))
 }
 

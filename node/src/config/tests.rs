@@ -183,6 +183,9 @@ fn secrets_show_nowhere() {
     assert!(!effective.to_toml().contains("s3cret"));
     assert!(!effective.to_line().contains("s3cret"));
     assert!(!format!("{effective:?}").contains("s3cret"));
+    let effective = Fake::default().variable("SHOAL_JOIN", "s3cret");
+    let effective = effective.read(Flags::new()).unwrap();
+    assert!(!effective.to_toml().contains("s3cret"));
     let fake = Fake::default().with_file("api_key = 7\n");
     assert!(fake.read(Flags::new()).is_err());
 }
@@ -198,6 +201,10 @@ fn each_setting_refuses_what_it_cannot_take() {
         ("keep_alive", "99999999999999999h"),
         ("memory_limit", "1e3"),
         ("hf_endpoint", "ftp://x"),
+        ("swarm", "Lab"),
+        ("bootstrap", "example.org:4001"),
+        ("listen", "65536"),
+        ("mdns", "on"),
         ("log_format", "xml"),
         ("offline", "maybe"),
     ] {
@@ -255,5 +262,6 @@ fn hide(mut config: Config) -> Config {
     let hidden = || Secret::new("(hidden)");
     config.api.key = config.api.key.map(|_| hidden());
     config.models.hub_token = config.models.hub_token.map(|_| hidden());
+    config.swarm.join = config.swarm.join.map(|_| hidden());
     config
 }

@@ -49,9 +49,9 @@ pub(super) fn texts(value: &Value) -> Result<Vec<String>, Reason> {
     }
 }
 
-/// Seconds as a number, or a number with `ms`, `s`, `m` or `h`.
+/// Seconds as a number, or a number with `ms`, `s`, `m`, `h` or `d`.
 pub(super) fn duration(value: &Value) -> Result<Duration, Reason> {
-    let reason = || Reason::from("must be a time like \"30s\", \"5m\" or \"1h\"");
+    let reason = || Reason::from("must be a time like \"30s\", \"5m\", \"1h\" or \"7d\"");
     let text = match value {
         Value::Integer(seconds) => seconds.to_string(),
         Value::String(text) => text.clone(),
@@ -64,6 +64,7 @@ pub(super) fn duration(value: &Value) -> Result<Duration, Reason> {
         "" | "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 24 * 3_600_000,
         _ => return Err(reason()),
     };
     let total = amount

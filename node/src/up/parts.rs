@@ -64,6 +64,7 @@ impl Parts {
             effective,
             id: identity.id(),
             started: Instant::now(),
+            swarm_changes: watch::Sender::new(()),
             api: OnceLock::new(),
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));

@@ -1,20 +1,16 @@
-//! The join token: an invite as a line of text that a person pastes.
+//! The join token: an invite as a line of text that a person pastes, `shoal1_…`.
 //!
-//! ```text
-//! token = "shoal1_" base64url( length ‖ chain ‖ crc )
-//! ```
-//! The length counts the chain's bytes, 2 bytes, big-endian; the CRC-32 (IEEE 802.3) covers
-//! length and chain, 4 bytes, big-endian. With the length a cut token is told from a mistyped
-//! one; the CRC finds every single typing error. Whether the invite is genuine is not the
+//! How bytes become such a line is the armour's. Whether the invite is genuine is not the
 //! checksum's to say: [`JoinToken::verify`].
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message;
 
 use super::{
-    Chain, ChainDecodeError, ChainError, Invite, Issued, MembershipError, Statement, wire,
+    Chain, ChainDecodeError, ChainError, Invite, Issued, MembershipError, Statement,
+    armour::{self, Flaw, Form},
+    wire,
 };
 use crate::{
     ids::UnixMillis,
@@ -24,18 +20,12 @@ use crate::{
 /// What a token begins with: a word to recognise it by, and its version.
 pub const TOKEN_PREFIX: &str = "shoal1_";
 
-/// What tokens of every version begin with.
-const ANY_PREFIX: &str = "shoal";
-
-const LENGTH_BYTES: usize = 2;
-const CRC_BYTES: usize = 4;
-
 /// Both envelopes at their limits, and the fields around them.
-const MAX_CHAIN_BYTES: usize =
-    MAX_INVITE_BYTES + MAX_CERTIFICATE_BYTES + 2 * MAX_ENVELOPE_OVERHEAD_BYTES + 16;
-
-/// A chain's bytes as base64url with the prefix, twice over: room for spaces and line breaks.
-const MAX_TEXT_BYTES: usize = 2 * (TOKEN_PREFIX.len() + MAX_CHAIN_BYTES.div_ceil(3) * 4 + 8);
+const FORM: Form = Form {
+    family: "shoal",
+    prefix: TOKEN_PREFIX,
+    max_bytes: MAX_INVITE_BYTES + MAX_CERTIFICATE_BYTES + 2 * MAX_ENVELOPE_OVERHEAD_BYTES + 16,
+};
 
 /// An invite with what entitles its author; only its form was checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,14 +80,23 @@ pub enum InviteError {
     Chain(ChainError),
 }
 
+impl From<Flaw> for TokenError {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Empty => Self::Empty,
+            Flaw::Other => Self::NoToken,
+            Flaw::Newer => Self::Newer,
+            Flaw::TooLong => Self::TooLong,
+            Flaw::Cut(missing) => Self::Cut(missing),
+            Flaw::Trailing => Self::Trailing,
+            Flaw::Mistyped => Self::Mistyped,
+        }
+    }
+}
+
 impl fmt::Display for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chain = self.0.encode().encode_to_vec();
-        let length = u16::try_from(chain.len()).expect("MAX_CHAIN_BYTES fits 16 bits");
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(chain);
-        bytes.extend(crc32(&bytes).to_be_bytes());
-        write!(f, "{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+        f.write_str(&armour::write(&FORM, &self.0.encode().encode_to_vec()))
     }
 }
 
@@ -106,82 +105,13 @@ impl FromStr for JoinToken {
 
     /// Spaces and line breaks anywhere are passed over: a mail or a terminal puts them in.
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(TokenError::TooLong);
-        }
-        let text: String = text.split_ascii_whitespace().collect();
-        let bytes = decode_text(body(&text)?)?;
-        let chain = checked_chain(&bytes)?;
+        let bytes = armour::read(&FORM, text)?;
         let malformed = |_| TokenError::Contents(ChainDecodeError::Missing);
-        let chain = wire::Chain::decode(chain).map_err(malformed)?;
+        let chain = wire::Chain::decode(bytes.as_slice()).map_err(malformed)?;
         Chain::decode(&chain)
             .map(Self)
             .map_err(TokenError::Contents)
     }
-}
-
-/// What stands after the prefix.
-fn body(text: &str) -> Result<&str, TokenError> {
-    if text.is_empty() {
-        return Err(TokenError::Empty);
-    }
-    if let Some(body) = text.strip_prefix(TOKEN_PREFIX) {
-        return Ok(body);
-    }
-    let version = text
-        .strip_prefix(ANY_PREFIX)
-        .and_then(|rest| rest.split_once('_'))
-        .and_then(|(version, _)| version.parse::<u32>().ok());
-    match version {
-        Some(2..) => Err(TokenError::Newer),
-        _ if TOKEN_PREFIX.starts_with(text) => Err(TokenError::Cut(1)),
-        _ => Err(TokenError::NoToken),
-    }
-}
-
-/// As many whole bytes as the text gives: a cut one may end in mid-byte.
-fn decode_text(body: &str) -> Result<Vec<u8>, TokenError> {
-    let is_digit = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
-    if !body.bytes().all(is_digit) {
-        return Err(TokenError::Mistyped);
-    }
-    URL_SAFE_NO_PAD.decode(body).or_else(|_| {
-        // One digit too many for whole bytes, or bits left over in the last one.
-        let whole = &body[..body.len() / 4 * 4];
-        URL_SAFE_NO_PAD
-            .decode(whole)
-            .map_err(|_| TokenError::Mistyped)
-    })
-}
-
-/// The chain's bytes, when they are all there and as they were made.
-fn checked_chain(bytes: &[u8]) -> Result<&[u8], TokenError> {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-        return Err(TokenError::Cut(1));
-    };
-    let length = usize::from(u16::from_be_bytes(*length));
-    if length > MAX_CHAIN_BYTES {
-        return Err(TokenError::Mistyped);
-    }
-    let missing = (length + CRC_BYTES).saturating_sub(rest.len());
-    if missing > 0 {
-        return Err(TokenError::Cut(missing.div_ceil(3) * 4));
-    }
-    if rest.len() > length + CRC_BYTES {
-        return Err(TokenError::Trailing);
-    }
-    let (covered, crc) = bytes.split_at(LENGTH_BYTES + length);
-    if crc != crc32(covered).to_be_bytes() {
-        return Err(TokenError::Mistyped);
-    }
-    Ok(&rest[..length])
-}
-
-/// CRC-32 of IEEE 802.3: finds every burst of up to 32 wrong bits. Bit by bit: a token is short.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-    let byte = |crc: u32, &byte: &u8| (0..8).fold(crc ^ u32::from(byte), step);
-    !bytes.iter().fold(!0, byte)
 }
 
 impl JoinToken {

@@ -199,6 +199,10 @@ impl Management for Nothing {
     async fn unload(&self, _: &str) -> Result<(), ManageError> {
         Err(nothing())
     }
+    async fn reload_swarm(&self) -> Result<(), ManageError> {
+        Err(ManageError::Conflict("this node is in no swarm".into()))
+    }
+
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {
         Err(nothing())
     }
