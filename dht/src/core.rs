@@ -7,6 +7,7 @@ pub mod groups;
 pub mod join;
 pub mod membership;
 pub mod rate;
+pub mod rendezvous;
 pub mod rtt;
 pub mod score;
 pub mod shards;
