@@ -41,8 +41,6 @@ use crate::{
 pub const FIND_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// After this an announcement fails: two lookups. The schedule gives up a little later.
-///
-/// [`ANNOUNCE_TIMEOUT`]: crate::core::rendezvous::ANNOUNCE_TIMEOUT
 pub const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Peers taken out of one server's answer, whichever comes first: honest servers of the public DHT
