@@ -23,6 +23,7 @@ pub use self::settings::{SETTINGS, Setting};
 pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
 use crate::cli::args::Flags;
+use crate::router::PrivacyPolicy;
 
 /// Bytes of a configuration file at most: a hundred times what every setting takes.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -51,6 +52,9 @@ pub struct Config {
     pub offline: bool,
     /// Which swarm, and how it is joined.
     pub swarm: SwarmConfig,
+    /// Who may see requests. Default: every peer of the swarm, since asking it is what a node is
+    /// for; a model that is here runs here all the same.
+    pub privacy: PrivacyPolicy,
     /// Models that are loaded at the start and kept.
     pub pinned: Vec<String>,
     /// How models are run.
@@ -353,6 +357,7 @@ impl Config {
             client: false,
             offline: false,
             swarm: SwarmConfig::default(),
+            privacy: PrivacyPolicy::default(),
             pinned: Vec::new(),
             engine: EngineConfig::default(),
             residency: ResidencyConfig::default(),

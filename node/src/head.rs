@@ -184,6 +184,7 @@ impl Head {
                 .collect(),
             prompt_tokens,
             model: self.profile.facts.model.clone(),
+            served_by: String::new(),
         })
     }
 

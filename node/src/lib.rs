@@ -17,6 +17,7 @@ pub mod logging;
 pub mod management;
 pub mod memberships;
 pub mod models;
+pub mod peers;
 pub mod residency;
 pub mod router;
 pub mod shelf;

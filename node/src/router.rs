@@ -1,30 +1,39 @@
-//! The API's backend: from a model's name to an answer.
+//! The API's backend: from a request to whoever answers it, this node or a peer.
 //!
-//! It finds the model, holds a lease on it while it answers, and keeps what heads prepare once
-//! for a model. It knows neither HTTP nor how models are loaded, stored or run.
+//! A model that only this node has is answered by its own head. Where peers serve it too, the
+//! heads are ranked (`core::ranking`) and the answer is relayed (`core::relay`), which goes on
+//! elsewhere when a head is lost. It enforces the privacy level. It knows neither HTTP nor the
+//! transport to peers, nor how models are loaded, stored or run.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use llama_sys::gguf::ModelFacts;
-use protocol::ModelName;
-use protocol::generate::{EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateRequest};
-use tokio::sync::watch;
+use protocol::generate::{EmbedRequest, EmbedResponse, Failure, GenerateRequest, Privacy};
+use protocol::{ModelName, NodeId};
+use tokio::sync::{mpsc, watch};
 use web::backend::{Backend, GenerateStream, ModelCard, Readiness};
 use web::manage::StoredModel;
 
+mod answer;
+mod embed;
+mod heads;
 mod metrics;
+mod own;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
-use self::metrics::Engines;
-use crate::head::{Head, HeadFacts, Profile, Surroundings};
-use crate::residency::{Lease, Residency};
+use self::heads::Heads;
+pub use self::own::OwnHeads;
+use crate::core::ranking::{Ask, Level, Offer, PromptSize};
+use crate::core::relay::Relay;
+use crate::head::Surroundings;
+use crate::peers::{NoPeers, Peers};
+use crate::residency::Residency;
 
-/// Models whose templates are kept compiled; some 100 KiB each. Beyond it the first by name goes.
-const MAX_PROFILES: usize = 64;
+/// Events of a relayed answer that wait for a slow client before its peer is held back.
+const EVENT_CHANNEL: usize = 64;
 
 /// Where the names of the models on disk come from.
 #[async_trait]
@@ -33,110 +42,173 @@ pub trait Shelf: Send + Sync + 'static {
     async fn stored(&self) -> Vec<StoredModel>;
 }
 
-/// The backend over the models of this node.
-pub struct Router {
-    residency: Residency,
-    shelf: Arc<dyn Shelf>,
-    ready: watch::Receiver<Readiness>,
-    surroundings: Surroundings,
-    profiles: Mutex<BTreeMap<ModelName, Known>>,
-    engines: Engines,
+/// Who may see requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PrivacyPolicy {
+    /// The level of requests that name none.
+    pub default: Level,
+    /// Peers that are trusted besides the members of the own private swarm.
+    pub trusted: BTreeSet<NodeId>,
 }
 
-/// A model's profile, and the facts from which it was made.
-struct Known {
-    facts: Arc<ModelFacts>,
-    profile: Arc<Profile>,
+/// The backend over this node and its peers.
+pub struct Router {
+    own: Arc<OwnHeads>,
+    shelf: Arc<dyn Shelf>,
+    ready: watch::Receiver<Readiness>,
+    heads: Heads,
+    privacy: PrivacyPolicy,
+    /// Unix seconds.
+    started: u64,
 }
 
 impl Router {
-    /// A router over these models; `ready` says whether the node serves at all.
+    /// A router over these models and no peers; `ready` says whether the node serves at all.
     pub fn new(
         residency: Residency,
         shelf: Arc<dyn Shelf>,
         ready: watch::Receiver<Readiness>,
         surroundings: Surroundings,
     ) -> Self {
+        let own = Arc::new(OwnHeads::new(residency, surroundings));
         Self {
-            residency,
+            heads: Heads::new(Arc::clone(&own), Arc::new(NoPeers)),
+            own,
             shelf,
             ready,
-            surroundings,
-            profiles: Mutex::default(),
-            engines: Engines::default(),
+            privacy: PrivacyPolicy::default(),
+            started: (surroundings.now)(),
         }
     }
 
-    /// A lease on the model that a request names, loaded if need be.
-    async fn lease(&self, name: &str) -> Result<Lease, Failure> {
-        let Ok(model) = name.parse::<ModelName>() else {
-            return Err(refusal::not_found(name));
-        };
-        match self.residency.acquire(&model).await {
-            Ok(lease) => {
-                self.engines.note(lease.model(), &lease);
-                Ok(lease)
-            }
-            Err(error) if refusal::is_not_found(&error) => Err(refusal::not_found(name)),
-            Err(error) => Err(refusal::of_acquire(&error)),
+    /// The same with a swarm.
+    #[must_use]
+    pub fn with_peers(self, peers: Arc<dyn Peers>, privacy: PrivacyPolicy) -> Self {
+        Self {
+            heads: Heads::new(Arc::clone(&self.own), peers),
+            privacy,
+            ..self
         }
     }
 
-    /// The head over a lease's engine.
-    async fn head(&self, lease: &Lease) -> Result<Head, Failure> {
-        let profile = match self.known(lease) {
-            Some(profile) => profile,
-            None => self.prepare(lease).await?,
-        };
-        Ok(Head::new(profile, Arc::clone(lease), self.surroundings))
+    /// The own heads, for whoever serves peers: what comes from a peer is never sent on.
+    pub fn own(&self) -> &Arc<OwnHeads> {
+        &self.own
     }
 
-    fn known(&self, lease: &Lease) -> Option<Arc<Profile>> {
-        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = profiles.get(lease.model())?;
-        // A file that was replaced under the same name has other facts.
-        let same = Arc::ptr_eq(&known.facts, lease.facts()) || known.facts == *lease.facts();
-        same.then(|| Arc::clone(&known.profile))
-    }
-
-    /// Prepares a model off the executor's threads: its template may be a stranger's.
-    async fn prepare(&self, lease: &Lease) -> Result<Arc<Profile>, Failure> {
-        let facts = HeadFacts::of(lease.model().as_str(), lease.facts());
-        let profile = tokio::task::spawn_blocking(move || Arc::new(Profile::new(facts)))
-            .await
-            .map_err(|_| Failure::new(ErrorCode::Internal, "the model could not be prepared"))?;
-        let known = Known {
-            facts: Arc::clone(lease.facts()),
-            profile: Arc::clone(&profile),
-        };
-        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        if profiles.len() >= MAX_PROFILES && !profiles.contains_key(lease.model()) {
-            profiles.pop_first();
+    /// The level of a request.
+    fn level(&self, asked: Privacy) -> Level {
+        match asked {
+            Privacy::Unspecified => self.privacy.default,
+            Privacy::Local => Level::Local,
+            Privacy::Trusted => Level::Trusted,
+            Privacy::Swarm => Level::Swarm,
         }
-        profiles.insert(lease.model().clone(), known);
-        Ok(profile)
     }
+
+    /// What peers offer of a model.
+    fn remote(&self, model: &ModelName) -> Vec<Offer> {
+        self.heads.offers(model, &self.privacy.trusted)
+    }
+
+    /// Who can answer besides this node; `None`: nobody, so that it answers alone.
+    async fn rivals(&self, name: &str, level: Level) -> Option<Rivals> {
+        let model: ModelName = name.parse().ok()?;
+        let remote = self.remote(&model);
+        if remote.is_empty() {
+            return None;
+        }
+        let own = self.own.offer(&model).await;
+        if own.is_some() && level == Level::Local {
+            return None;
+        }
+        Some(Rivals {
+            own,
+            model,
+            trusted: self.privacy.trusted.clone(),
+        })
+    }
+
+    fn ask(&self, prompt: PromptSize, max_tokens: Option<u32>, level: Level) -> Ask {
+        Ask {
+            prompt,
+            max_tokens,
+            level,
+            salt: (self.own.surroundings().seed)(),
+        }
+    }
+
+    /// Cards of the models that peers serve to requests of the default level.
+    fn remote_cards(&self) -> Vec<ModelCard> {
+        let models = match self.privacy.default {
+            Level::Local => Vec::new(),
+            _ => self.heads.models(),
+        };
+        let level = self.privacy.default;
+        let is_served = |model: &ModelName| {
+            level == Level::Swarm || self.remote(model).iter().any(|offer| offer.is_trusted)
+        };
+        let served = models.into_iter().filter(is_served);
+        served
+            .map(|model| card(model.to_string(), self.started))
+            .collect()
+    }
+}
+
+/// A model that peers serve, and what this node has of it.
+#[derive(Debug, Clone)]
+struct Rivals {
+    model: ModelName,
+    own: Option<Offer>,
+    trusted: BTreeSet<NodeId>,
 }
 
 #[async_trait]
 impl Backend for Router {
     async fn models(&self) -> Vec<ModelCard> {
-        let mut cards: Vec<ModelCard> = self.shelf.stored().await.into_iter().map(card).collect();
-        cards.sort_by(|a, b| a.id.cmp(&b.id));
-        cards.dedup_by(|a, b| a.id == b.id);
-        cards
+        let stored = self.shelf.stored().await.into_iter();
+        let stored = stored.map(|model| card(model.name, model.added));
+        // What is stored here keeps its own date.
+        let all = self.remote_cards().into_iter().chain(stored);
+        let cards: BTreeMap<String, ModelCard> = all.map(|card| (card.id.clone(), card)).collect();
+        cards.into_values().collect()
     }
 
-    async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, Failure> {
-        let lease = self.lease(&request.model).await?;
-        let head = self.head(&lease).await?;
-        head.generate(request, lease).await
+    async fn generate(&self, mut request: GenerateRequest) -> Result<GenerateStream, Failure> {
+        let level = self.level(request.privacy());
+        let Some(rivals) = self.rivals(&request.model, level).await else {
+            return self.own.generate(request).await;
+        };
+        let ask = self.ask(PromptSize::of(&request), request.max_tokens, level);
+        let reach = self.heads.reach(ask, rivals);
+        let choices = reach
+            .rank()
+            .map_err(|nobody| refusal::of_nobody(nobody, &request.model))?;
+        if reach.is_own_alone(&choices) {
+            return self.own.generate(request).await;
+        }
+        request.privacy = shown(level).into();
+        let seed = request.sampling.as_ref().and_then(|s| s.seed);
+        let seed = seed.unwrap_or_else(self.own.surroundings().seed);
+        let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
+        let relay = Relay::new(request, seed);
+        tokio::spawn(answer::run(relay, choices, reach, sender));
+        Ok(receiver)
     }
 
-    async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, Failure> {
-        let lease = self.lease(&request.model).await?;
-        let head = self.head(&lease).await?;
-        head.embed(request).await
+    async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
+        let level = self.level(request.privacy());
+        let Some(rivals) = self.rivals(&request.model, level).await else {
+            return self.own.embed(request).await;
+        };
+        request.privacy = shown(level).into();
+        let reach = self
+            .heads
+            .reach(self.ask(embed::size(&request), Some(0), level), rivals);
+        let choices = reach
+            .rank()
+            .map_err(|nobody| refusal::of_nobody(nobody, &request.model))?;
+        embed::run(&reach, choices, request).await
     }
 
     fn readiness(&self) -> Readiness {
@@ -144,18 +216,24 @@ impl Backend for Router {
     }
 
     fn write_metrics(&self, out: &mut String) {
-        self.engines.write(out);
+        self.own.write_metrics(out);
     }
 }
 
-fn card(model: StoredModel) -> ModelCard {
-    let owner = model
-        .name
-        .split_once('/')
-        .map(|(owner, _)| owner.to_owned());
+/// The level as it goes to a peer: what was configured here is named there.
+fn shown(level: Level) -> Privacy {
+    match level {
+        Level::Local => Privacy::Local,
+        Level::Trusted => Privacy::Trusted,
+        Level::Swarm => Privacy::Swarm,
+    }
+}
+
+fn card(id: String, created: u64) -> ModelCard {
+    let owner = id.split_once('/').map(|(owner, _)| owner.to_owned());
     ModelCard {
-        created: model.added,
+        created,
         owned_by: owner.unwrap_or_else(|| "shoal".to_owned()),
-        id: model.name,
+        id,
     }
 }

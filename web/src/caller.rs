@@ -13,7 +13,7 @@ use axum::{
 use protocol::generate::Privacy;
 use uuid::Uuid;
 
-use crate::{error::ApiError, state::App};
+use crate::{envelope::shown_server, error::ApiError, state::App};
 
 /// Carries the request's id both ways.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,8 +74,7 @@ impl RequestId {
 /// Says on `response` which peer answered, once that is known.
 pub(crate) fn note_server(response: &mut Response, served_by: Option<&str>) {
     let Some(peer) = served_by else { return };
-    let shown = if peer.is_empty() { "local" } else { peer };
-    if let Ok(value) = HeaderValue::from_str(shown) {
+    if let Ok(value) = HeaderValue::from_str(shown_server(peer)) {
         response.headers_mut().insert(SERVED_BY, value);
     }
 }

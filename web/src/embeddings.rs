@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use protocol::generate::{
     EmbedInput, EmbedRequest, EmbedResponse, Failure, TokenPrompt, embed_input::Input,
@@ -11,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    caller::Caller,
+    caller::{Caller, note_server},
     error::ApiError,
     fields::{Fields, missing, whole_number, wrong},
     params::clamp,
@@ -31,14 +35,19 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
     mut fields: Fields,
-) -> Result<Json<EmbeddingList>, ApiError> {
+) -> Result<Response, ApiError> {
     let (request, encoding) = parse(&mut fields, &caller)?;
     if let Err(error) = request.validate() {
         return Err(app.refusal(error.into()).await);
     }
     let named = request.model.clone();
     match embed(&app, request).await {
-        Ok(answer) => Ok(Json(whole(answer, named, encoding))),
+        Ok(answer) => {
+            let served_by = answer.served_by.clone();
+            let mut response = Json(whole(answer, named, encoding)).into_response();
+            note_server(&mut response, Some(&served_by));
+            Ok(response)
+        }
         Err(failure) => Err(app.refusal(failure).await),
     }
 }

@@ -4,6 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,6 +25,38 @@ pub(crate) struct Envelope {
     model: String,
     /// `{"id":…,"system_fingerprint":…,"choices":[`; empty until the first chunk.
     prefix: Vec<u8>,
+    servers: Servers,
+    /// Servers that the next chunk tells of.
+    untold: Option<Servers>,
+}
+
+/// Who answered, where another node than this one took part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Servers {
+    /// Peers in the order in which they answered; this node is `local`.
+    served_by: Vec<String>,
+}
+
+impl Servers {
+    /// Adds those of one choice that are not among them yet.
+    pub(crate) fn add(&mut self, peers: &[String]) {
+        for peer in peers {
+            let shown = shown_server(peer);
+            if !self.served_by.iter().any(|known| known == shown) {
+                self.served_by.push(shown.to_owned());
+            }
+        }
+    }
+
+    /// This node answered alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.served_by.is_empty()
+    }
+}
+
+/// A peer's name as clients see it; the protocol's empty text is this node.
+pub(crate) fn shown_server(peer: &str) -> &str {
+    if peer.is_empty() { "local" } else { peer }
 }
 
 impl Envelope {
@@ -36,6 +69,18 @@ impl Envelope {
             created: now.map_or(0, |now| now.as_secs()),
             model,
             prefix: Vec::new(),
+            servers: Servers::default(),
+            untold: None,
+        }
+    }
+
+    /// Who answered a choice; told in the next chunk, and in the whole answer.
+    pub(crate) fn name_servers(&mut self, peers: &[String]) {
+        if !peers.is_empty() {
+            self.servers.add(peers);
+            let mut of_choice = Servers::default();
+            of_choice.add(peers);
+            self.untold = Some(of_choice);
         }
     }
 
@@ -51,6 +96,9 @@ impl Envelope {
         let mut answer = self.repeated();
         answer["choices"] = Value::Array(choices);
         answer["usage"] = json!(usage);
+        if !self.servers.is_empty() {
+            answer["shoal"] = json!(self.servers);
+        }
         answer
     }
 
@@ -64,6 +112,7 @@ impl Envelope {
         if self.prefix.is_empty() {
             self.prefix = self.render_prefix();
         }
+        let untold = self.untold.take();
         out.raw_data(|out| {
             out.put_slice(&self.prefix);
             write(out);
@@ -75,6 +124,10 @@ impl Envelope {
                     out.put_slice(b",\"usage\":");
                     write_json(out, &usage);
                 }
+            }
+            if let Some(servers) = &untold {
+                out.put_slice(b",\"shoal\":");
+                write_json(out, servers);
             }
             out.put_slice(b"}");
         });

@@ -227,7 +227,7 @@ impl Operation {
         let mut operation = json!({
             "summary": self.summary,
             "responses": {
-                "200": { "description": "Done", "content": self.content() },
+                "200": self.done(),
                 "4XX": error("The request was refused"),
                 "5XX": error("The node cannot answer now; see `Retry-After`"),
             },
@@ -238,11 +238,31 @@ impl Operation {
                 "content": { "application/json": { "schema": reference(body) } },
             });
         }
-        let parameters: Vec<Value> = self.parameters().collect();
+        let mut parameters: Vec<Value> = self.parameters().collect();
+        if self.generates() {
+            parameters.push(privacy());
+        }
         if !parameters.is_empty() {
             operation["parameters"] = parameters.into();
         }
         operation
+    }
+
+    /// Whether a model works for it, here or on a peer.
+    fn generates(&self) -> bool {
+        self.method == "post" && self.path.starts_with("/v1/")
+    }
+
+    fn done(&self) -> Value {
+        let mut done = json!({ "description": "Done", "content": self.content() });
+        if self.generates() {
+            done["headers"] = json!({ "X-Shoal-Served-By": {
+                "description": "The peer that answers, `local` for this node; absent where a \
+                    stream began before it was known",
+                "schema": { "type": "string" },
+            } });
+        }
+        done
     }
 
     fn parameters(&self) -> impl Iterator<Item = Value> {
@@ -271,6 +291,17 @@ impl Operation {
         }
         Value::Object(content)
     }
+}
+
+/// The header that says how far a request's text may travel.
+fn privacy() -> Value {
+    json!({
+        "name": "X-Shoal-Privacy",
+        "in": "header",
+        "description": "Who may see the text: only this node; it and trusted peers; any peer of \
+            the swarm. Without it the setting `privacy` decides.",
+        "schema": { "enum": ["local", "trusted", "swarm"] },
+    })
 }
 
 fn error(description: &str) -> Value {

@@ -9,7 +9,6 @@ use std::{
 
 use axum::{
     extract::State,
-    http::HeaderValue,
     response::{IntoResponse, Response},
 };
 use futures::StreamExt;
@@ -18,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     answers::{Answers, ChoiceEvent},
-    caller::{Caller, SERVED_BY},
+    caller::{Caller, note_server},
     error::ApiError,
     fields::Fields,
     sse::{self, Events, Flow, Transcript},
@@ -53,12 +52,7 @@ pub(crate) async fn create(
     } else {
         whole(&app, answers, assembler).await?
     };
-    if let Some(peer) = served_by {
-        let peer = if peer.is_empty() { "local" } else { &peer };
-        if let Ok(value) = HeaderValue::from_str(peer) {
-            response.headers_mut().insert(SERVED_BY, value);
-        }
-    }
+    note_server(&mut response, served_by.as_deref());
     Ok(response)
 }
 

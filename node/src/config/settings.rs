@@ -1,12 +1,15 @@
 //! The table of settings: for each key how a value is taken and shown. It knows neither files
 //! nor the environment.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use protocol::NodeId;
 use toml::Value;
 
 use super::value::{self, Reason};
 use super::{Config, LogFormat, Secret, swarm};
+use crate::core::ranking::Level;
 
 /// Sequences of a model at most: llama.cpp's limit of a context.
 const MAX_PARALLEL: u32 = 256;
@@ -19,6 +22,9 @@ const MIN_CTX_SIZE: u32 = 128;
 
 /// Tokens of a context at most: ten times the largest model's.
 const MAX_CTX_SIZE: u32 = 1 << 27;
+
+/// Nodes that are trusted by name: more are a private swarm.
+const MAX_TRUSTED_PEERS: usize = 1024;
 
 /// What stands for a secret.
 const HIDDEN: &str = "(hidden)";
@@ -149,6 +155,24 @@ pub const SETTINGS: &[Setting] = &[
         |c| switch(c.swarm.rendezvous)
     ),
     setting!(
+        "privacy",
+        "",
+        |c, v| set(&mut c.privacy.default, level(v)),
+        |c| text(level_name(c.privacy.default))
+    ),
+    setting!(
+        "trusted_peers",
+        "",
+        |c, v| set(&mut c.privacy.trusted, nodes(v)),
+        |c| texts(
+            &c.privacy
+                .trusted
+                .iter()
+                .map(NodeId::to_string)
+                .collect::<Vec<_>>()
+        )
+    ),
+    setting!(
         "model",
         "",
         |c, v| set(&mut c.pinned, value::texts(v)),
@@ -238,6 +262,35 @@ fn log_format(config: &mut Config, value: &Value) -> Result<(), Reason> {
         _ => return Err("must be \"human\" or \"json\"".into()),
     });
     Ok(())
+}
+
+fn level(value: &Value) -> Result<Level, Reason> {
+    match value.as_str() {
+        Some("local") => Ok(Level::Local),
+        Some("trusted") => Ok(Level::Trusted),
+        Some("swarm") => Ok(Level::Swarm),
+        _ => Err("must be \"local\", \"trusted\" or \"swarm\"".into()),
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Local => "local",
+        Level::Trusted => "trusted",
+        Level::Swarm => "swarm",
+    }
+}
+
+fn nodes(value: &Value) -> Result<BTreeSet<NodeId>, Reason> {
+    let node = |text: &String| {
+        let parsed = text.parse::<NodeId>();
+        parsed.map_err(|error| format!("has `{text}`, which names no node: {error}"))
+    };
+    let texts = value::texts(value)?;
+    if texts.len() > MAX_TRUSTED_PEERS {
+        return Err(format!("can name {MAX_TRUSTED_PEERS} nodes at most"));
+    }
+    texts.iter().map(node).collect()
 }
 
 fn set<T>(slot: &mut T, value: Result<T, Reason>) -> Result<(), Reason> {

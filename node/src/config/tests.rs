@@ -214,6 +214,24 @@ fn each_setting_refuses_what_it_cannot_take() {
 }
 
 #[test]
+fn privacy_is_a_level_and_trusted_peers_are_node_ids() {
+    let node = protocol::NodeId::from(&ed25519_dalek::SigningKey::from_bytes(&[1; 32]));
+    let file = format!("privacy = \"trusted\"\ntrusted_peers = [\"{node}\"]");
+    let effective = Fake::default().with_file(&file).read(Flags::new()).unwrap();
+    let privacy = &effective.config.privacy;
+    assert_eq!(privacy.default, crate::core::ranking::Level::Trusted);
+    assert!(privacy.trusted.contains(&node));
+    assert_eq!(
+        Config::with_data_dir("/x".into()).privacy.default,
+        crate::core::ranking::Level::Swarm
+    );
+    for (key, bad) in [("privacy", "everybody"), ("trusted_peers", "nobody")] {
+        let error = Fake::default().read(flag(key, bad)).unwrap_err();
+        assert!(error.to_string().starts_with("flag: `"), "{error}");
+    }
+}
+
+#[test]
 fn keys_are_sorted_out_and_unique() {
     let mut keys: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
     keys.sort_unstable();

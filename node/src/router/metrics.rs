@@ -31,6 +31,12 @@ impl Engines {
         }
     }
 
+    /// A model's engine, if a request has used it and it is still there.
+    pub(super) fn engine(&self, model: &ModelName) -> Option<Arc<dyn Engine>> {
+        let engines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.get(model)?.upgrade()
+    }
+
     fn loads(&self) -> Vec<(ModelName, Load)> {
         let mut engines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         engines.retain(|_, engine| engine.strong_count() > 0);

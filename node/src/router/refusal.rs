@@ -2,6 +2,7 @@
 
 use protocol::generate::{ErrorCode, Failure};
 
+use crate::core::ranking::NobodyLeft;
 use crate::core::residency::Refusal;
 use crate::residency::{AcquireError, ExamineError};
 
@@ -34,6 +35,31 @@ pub(super) fn of_acquire(error: &AcquireError) -> Failure {
         .map_or(0, |after| after.as_secs().max(1));
     Failure::new(code, format!("{error}."))
         .with_retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+/// Why no head in reach may or can be asked.
+pub(super) fn of_nobody(nobody: NobodyLeft, model: &str) -> Failure {
+    match nobody {
+        NobodyLeft::Forbidden => {
+            let text = format!(
+                "Peers serve the model `{model}`, but this request's privacy level allows none of \
+                 them. Send `x-shoal-privacy: swarm` (or `trusted`), change the setting \
+                 `privacy`, or `shoal pull` the model."
+            );
+            Failure::new(ErrorCode::Privacy, text)
+        }
+        NobodyLeft::TooLong(context) => {
+            let text = format!(
+                "The largest context in which `{model}` is served holds {context} tokens, and the \
+                 request has more. Shorten it."
+            );
+            Failure::new(ErrorCode::ContextLengthExceeded, text).with_param("messages")
+        }
+        NobodyLeft::NoOffer => {
+            let text = format!("No peer serves the model `{model}` any more. Try again shortly.");
+            Failure::new(ErrorCode::NoPeer, text)
+        }
+    }
 }
 
 fn code(refusal: &Refusal) -> ErrorCode {

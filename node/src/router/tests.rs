@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use llama_sys::engine::Engine;
 use llama_sys::fake::{End, FakeConfig, FakeEngine, Script};
-use llama_sys::gguf::{Header, specimen};
+use llama_sys::gguf::{Header, ModelFacts, specimen};
+use protocol::generate::ErrorCode;
 use protocol::generate::generate_event::Event as Out;
 use protocol::generate::generate_request::Prompt;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::Engines;
 use super::*;
+
+mod remote;
+
 use crate::core::residency::Policy;
 use crate::residency::{ExamineError, Examined, Loader, Setup, Starting};
 
@@ -66,7 +71,8 @@ fn stored(name: &str) -> StoredModel {
     }
 }
 
-fn router() -> Router {
+/// The models of this node.
+fn residency() -> (Residency, Arc<Fakes>) {
     let bytes = specimen::tiny_llama().bytes();
     let header = Header::read(&mut Cursor::new(bytes)).unwrap();
     let facts = Arc::new(ModelFacts::from_header(&header).unwrap());
@@ -83,8 +89,25 @@ fn router() -> Router {
     let loader: Arc<dyn Loader> = Arc::<Fakes>::clone(&fakes);
     let (residency, task) = Residency::new(setup, loader, CancellationToken::new());
     tokio::spawn(task);
+    (residency, fakes)
+}
+
+/// Chance is the same in every run.
+fn surroundings() -> Surroundings {
+    Surroundings {
+        seed: || 5,
+        now: || 1000,
+    }
+}
+
+pub(super) fn own_heads() -> OwnHeads {
+    OwnHeads::new(residency().0, surroundings())
+}
+
+fn router() -> Router {
+    let (residency, fakes) = residency();
     let (_, ready) = watch::channel(Readiness::Ready);
-    Router::new(residency, fakes, ready, Surroundings::default())
+    Router::new(residency, fakes, ready, surroundings())
 }
 
 fn asking(model: &str) -> GenerateRequest {
@@ -131,9 +154,9 @@ async fn an_answer_holds_its_model_and_counts_in_the_metrics() {
         "{metrics}"
     );
     assert!(!metrics.contains("# EOF"), "{metrics}");
+    let residency = router.own.residency();
     assert!(
-        router
-            .residency
+        residency
             .loaded()
             .await
             .iter()
@@ -141,8 +164,7 @@ async fn an_answer_holds_its_model_and_counts_in_the_metrics() {
     );
     drop(stream);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while router
-        .residency
+    while residency
         .loaded()
         .await
         .iter()
@@ -151,25 +173,6 @@ async fn an_answer_holds_its_model_and_counts_in_the_metrics() {
         assert!(tokio::time::Instant::now() < deadline, "the lease is kept");
         tokio::task::yield_now().await;
     }
-}
-
-#[tokio::test]
-async fn a_profile_is_made_once_and_anew_for_another_file() {
-    let router = router();
-    let lease = router.lease("org/tiny").await.unwrap();
-    assert!(router.known(&lease).is_none());
-    let made = router.prepare(&lease).await.unwrap();
-    assert!(Arc::ptr_eq(&made, &router.known(&lease).unwrap()));
-    let mut other = (**lease.facts()).clone();
-    other.layers += 1;
-    router
-        .profiles
-        .lock()
-        .unwrap()
-        .get_mut(lease.model())
-        .unwrap()
-        .facts = Arc::new(other);
-    assert!(router.known(&lease).is_none());
 }
 
 #[tokio::test]

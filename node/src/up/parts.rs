@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
+use crate::peers::NoPeers;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{Router, Shelf};
 use crate::shelf;
@@ -69,7 +70,8 @@ impl Parts {
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default());
+        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
+            .with_peers(Arc::new(NoPeers), config.privacy.clone());
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),

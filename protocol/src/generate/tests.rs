@@ -121,6 +121,7 @@ fn finished() -> GenerateEvent {
             prefill_micros: 2,
             decode_micros: 3,
         }),
+        served_by: Vec::new(),
     }))
 }
 
@@ -138,6 +139,7 @@ fn embed_response() -> EmbedResponse {
         }],
         prompt_tokens: 2,
         model: "m".into(),
+        served_by: String::new(),
     }
 }
 

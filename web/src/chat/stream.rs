@@ -186,6 +186,7 @@ impl ChatTranscript {
     fn on_finished(&mut self, index: u32, finished: &Finished, out: &mut Events) -> Flow {
         self.begin(index, out);
         self.usage.add_finished(finished);
+        self.envelope.name_servers(&finished.served_by);
         let last = ChunkChoice {
             index,
             delta: DeltaJson::default(),

@@ -57,6 +57,7 @@ pub(super) async fn collect(
             }
             Event::Finished(finished) => {
                 usage.add_finished(&finished);
+                envelope.name_servers(&finished.served_by);
                 state.finish_reason = finish_reason(finished.reason());
             }
             Event::Failed(failure) => return Err(failure),

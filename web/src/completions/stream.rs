@@ -72,6 +72,7 @@ impl Transcript {
 
     fn on_finished(&mut self, choice: u32, finished: &Finished, out: &mut Events) -> Flow {
         self.usage.add_finished(finished);
+        self.envelope.name_servers(&finished.served_by);
         let reason = finish_reason(finished.reason());
         self.chunk(choice, &Piece::default(), Some(reason), out);
         self.running = self.running.saturating_sub(1);

@@ -27,6 +27,7 @@ pub(super) fn all() -> Value {
             "status": { "enum": ["in_progress", "completed", "incomplete", "failed"] },
             "output": { "type": "array", "items": { "type": "object" } },
             "usage": { "type": ["object", "null"] },
+            "shoal": served(),
         })),
     })
 }
@@ -169,6 +170,20 @@ fn response_request() -> Value {
     )
 }
 
+/// There only where another node than this one took part.
+fn served() -> Value {
+    object(
+        &["served_by"],
+        &json!({
+            "served_by": {
+                "description": "The peers that answered, in order; `local` is this node",
+                "type": "array",
+                "items": { "type": "string" },
+            },
+        }),
+    )
+}
+
 fn answer(kind: &str) -> Value {
     object(
         &["id", "object", "created", "model", "choices"],
@@ -179,6 +194,7 @@ fn answer(kind: &str) -> Value {
             "model": { "type": "string" },
             "choices": { "type": "array", "items": { "type": "object" } },
             "usage": { "type": ["object", "null"] },
+            "shoal": served(),
         }),
     )
 }

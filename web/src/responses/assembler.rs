@@ -10,7 +10,7 @@ use protocol::generate::{
 use serde_json::{Map, Value, json};
 
 use super::object::{Echo, Identity, Item, ResponseEvent, Status, Usage, response, text_part};
-use crate::error::ApiError;
+use crate::{envelope::Servers, error::ApiError};
 
 /// The response so far.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct Assembler {
     call: Option<u32>,
     announced: bool,
     next_number: u64,
+    servers: Servers,
 }
 
 impl Assembler {
@@ -41,6 +42,7 @@ impl Assembler {
             call: None,
             announced: false,
             next_number: 0,
+            servers: Servers::default(),
         }
     }
 
@@ -152,6 +154,7 @@ impl Assembler {
     fn on_finished(&mut self, finished: &Finished, out: &mut Vec<ResponseEvent>) {
         let complete = finished.reason() != FinishReason::Length;
         self.usage.output = finished.completion_tokens;
+        self.servers.add(&finished.served_by);
         self.status = match complete {
             true => Status::Completed,
             false => Status::Incomplete,
@@ -240,7 +243,11 @@ impl Assembler {
         let items = items.map(|(at, item)| item.json(&self.item_id(at), status(at)));
         let output: Vec<Value> = items.collect();
         let usage = ended.then_some(self.usage);
-        response(&self.identity, &self.echo, &self.status, &output, usage)
+        let mut shown = response(&self.identity, &self.echo, &self.status, &output, usage);
+        if !self.servers.is_empty() {
+            shown["shoal"] = json!(self.servers);
+        }
+        shown
     }
 
     /// An event about the last item by id and place.

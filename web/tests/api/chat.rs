@@ -1,14 +1,15 @@
 //! `POST /v1/chat/completions`, whole and streamed.
 
 use protocol::generate::{
-    Delta, ErrorCode, Failure, FinishReason, GenerateRequest, Privacy, TokenLogprob, ToolCallDelta,
-    generate_request::Prompt, output_format::Format, tool_choice::Mode,
+    Delta, ErrorCode, Failure, FinishReason, Finished, GenerateRequest, Privacy, Started,
+    TokenLogprob, ToolCallDelta, generate_event::Event, generate_request::Prompt,
+    output_format::Format, tool_choice::Mode,
 };
 use serde_json::{Value, json};
 
 use crate::{
     client::Answer,
-    scripted::{Script, TestServer, delta, failed, finished, hello, queued, started, text},
+    scripted::{Script, Step, TestServer, delta, failed, finished, hello, queued, started, text},
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -608,4 +609,39 @@ async fn headers_both_ways() {
     let wrong = [("x-shoal-privacy", "everybody")];
     let answer = server.post_with(CHAT, &wrong, &ask(json!({}))).await;
     assert_eq!(answer.refused(400)["param"], "x-shoal-privacy");
+}
+
+#[tokio::test]
+async fn the_last_chunk_and_the_whole_answer_name_the_peers() {
+    let server = TestServer::start(|_| {
+        let finished = Finished {
+            reason: FinishReason::Stop.into(),
+            completion_tokens: 1,
+            served_by: vec!["peer-1".into(), String::new()],
+            ..Finished::default()
+        };
+        let Step::Event(Event::Started(begun)) = started() else {
+            unreachable!("a beginning")
+        };
+        let begun = Event::Started(Started {
+            served_by: "peer-1".into(),
+            ..begun
+        });
+        let finished = Event::Finished(finished);
+        Ok(vec![Step::Event(begun), text("a"), Step::Event(finished)])
+    })
+    .await;
+    let peers = json!({ "served_by": ["peer-1", "local"] });
+    let answer = server.post(CHAT, &ask(json!({}))).await;
+    assert_eq!(answer.header("x-shoal-served-by"), Some("peer-1"));
+    assert_eq!(answer.json()["shoal"], peers);
+    let answer = server.post(CHAT, &ask(json!({ "stream": true }))).await;
+    let mut chunks = answer.chunks();
+    let last = chunks.pop().unwrap();
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+    assert_eq!(last["shoal"], peers);
+    assert!(chunks.iter().all(|chunk| chunk.get("shoal").is_none()));
+    let body = json!({ "model": "org/one", "input": "hi" });
+    let answer = server.post("/v1/responses", &body).await;
+    assert_eq!(answer.json()["shoal"], peers);
 }

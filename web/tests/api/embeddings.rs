@@ -31,6 +31,7 @@ async fn floats() {
         )
     );
     assert_eq!(server.backend.embeds.lock().unwrap()[0].inputs.len(), 2);
+    assert_eq!(answer.header("x-shoal-served-by"), Some("peer-1"));
 }
 
 #[tokio::test]

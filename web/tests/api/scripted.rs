@@ -145,6 +145,7 @@ impl Backend for Scripted {
             embeddings: vectors.collect(),
             prompt_tokens: 9,
             model: "org/one:full".to_owned(),
+            served_by: "peer-1".to_owned(),
         })
     }
 

@@ -77,6 +77,7 @@ impl Session {
                         prefill_micros: timing.prefill_micros,
                         decode_micros: timing.decode_micros,
                     }),
+                    served_by: Vec::new(),
                 }));
                 return true;
             }

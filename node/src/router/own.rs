@@ -1,0 +1,213 @@
+//! This node's own heads: from a model's name to a head over its loaded engine.
+//!
+//! It holds a lease on the model while it answers, and keeps what heads prepare once for a model.
+//! It knows no other peer; whoever serves peers may share it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use llama_sys::engine::EngineState;
+use llama_sys::gguf::ModelFacts;
+use protocol::ModelName;
+use protocol::generate::{EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateRequest};
+use web::backend::GenerateStream;
+
+use super::metrics::Engines;
+use super::refusal;
+use crate::core::ranking::{Offer, Target};
+use crate::head::{Head, HeadFacts, Profile, Surroundings};
+use crate::residency::{Lease, Residency};
+
+/// Models whose templates are kept compiled; some 100 KiB each. Beyond it the first by name goes.
+const MAX_PROFILES: usize = 64;
+
+/// Sessions of a model that is not loaded yet, as engines have them unless told otherwise.
+const USUAL_PARALLEL: u32 = 16;
+
+/// The heads of this node's models.
+pub struct OwnHeads {
+    residency: Residency,
+    surroundings: Surroundings,
+    profiles: Mutex<BTreeMap<ModelName, Known>>,
+    engines: Engines,
+}
+
+/// A model's profile, and the facts from which it was made.
+struct Known {
+    facts: Arc<ModelFacts>,
+    profile: Arc<Profile>,
+}
+
+impl OwnHeads {
+    /// Heads over these models.
+    pub fn new(residency: Residency, surroundings: Surroundings) -> Self {
+        Self {
+            residency,
+            surroundings,
+            profiles: Mutex::default(),
+            engines: Engines::default(),
+        }
+    }
+
+    /// What the heads take from outside.
+    pub fn surroundings(&self) -> Surroundings {
+        self.surroundings
+    }
+
+    /// The models behind the heads.
+    pub fn residency(&self) -> &Residency {
+        &self.residency
+    }
+
+    /// Begins an answer here, loading the model if need be.
+    ///
+    /// # Errors
+    /// Why there is none, in the words that clients get.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, Failure> {
+        let lease = self.lease(&request.model).await?;
+        let head = self.head(&lease).await?;
+        head.generate(request, lease).await
+    }
+
+    /// Embeds here, loading the model if need be.
+    ///
+    /// # Errors
+    /// Why not, in the words that clients get.
+    pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, Failure> {
+        let lease = self.lease(&request.model).await?;
+        let head = self.head(&lease).await?;
+        head.embed(request).await
+    }
+
+    /// What this node can offer of a model; `None`: it has none of that name.
+    pub(super) async fn offer(&self, model: &ModelName) -> Option<Offer> {
+        let examined = self.residency.examine(model).await.ok()?;
+        let loaded = self.residency.loaded().await;
+        let loaded = loaded
+            .into_iter()
+            .find(|loaded| loaded.name == examined.name.as_str());
+        let ready = loaded.as_ref().filter(|loaded| loaded.state == "ready");
+        Some(Offer {
+            target: Target::Own,
+            context_tokens: ready.map(|loaded| loaded.context_length),
+            parallel: self.parallel(&examined.name),
+            running: loaded.as_ref().map_or(0, |loaded| loaded.running),
+            queued: loaded.as_ref().map_or(0, |loaded| loaded.waiting),
+            prefill_tokens_per_second: None,
+            decode_tokens_per_second: None,
+            rtt: None,
+            is_relayed: false,
+            is_trusted: true,
+            is_loaded: ready.is_some(),
+        })
+    }
+
+    fn parallel(&self, model: &ModelName) -> u32 {
+        let engine = self.engines.engine(model);
+        let state = engine.map(|engine| engine.state().borrow().clone());
+        match state {
+            Some(EngineState::Ready(info)) => info.parallel.max(1),
+            _ => USUAL_PARALLEL,
+        }
+    }
+
+    /// Appends the metrics of the engines.
+    pub(super) fn write_metrics(&self, out: &mut String) {
+        self.engines.write(out);
+    }
+
+    /// A lease on the model that a request names, loaded if need be.
+    pub(super) async fn lease(&self, name: &str) -> Result<Lease, Failure> {
+        let Ok(model) = name.parse::<ModelName>() else {
+            return Err(refusal::not_found(name));
+        };
+        match self.residency.acquire(&model).await {
+            Ok(lease) => {
+                self.engines.note(lease.model(), &lease);
+                Ok(lease)
+            }
+            Err(error) if refusal::is_not_found(&error) => Err(refusal::not_found(name)),
+            Err(error) => Err(refusal::of_acquire(&error)),
+        }
+    }
+
+    /// The head over a lease's engine.
+    async fn head(&self, lease: &Lease) -> Result<Head, Failure> {
+        let profile = match self.known(lease) {
+            Some(profile) => profile,
+            None => self.prepare(lease).await?,
+        };
+        Ok(Head::new(profile, Arc::clone(lease), self.surroundings))
+    }
+
+    fn known(&self, lease: &Lease) -> Option<Arc<Profile>> {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = profiles.get(lease.model())?;
+        // A file that was replaced under the same name has other facts.
+        let same = Arc::ptr_eq(&known.facts, lease.facts()) || known.facts == *lease.facts();
+        same.then(|| Arc::clone(&known.profile))
+    }
+
+    /// Prepares a model off the executor's threads: its template may be a stranger's.
+    async fn prepare(&self, lease: &Lease) -> Result<Arc<Profile>, Failure> {
+        let facts = HeadFacts::of(lease.model().as_str(), lease.facts());
+        let profile = tokio::task::spawn_blocking(move || Arc::new(Profile::new(facts)))
+            .await
+            .map_err(|_| Failure::new(ErrorCode::Internal, "the model could not be prepared"))?;
+        let known = Known {
+            facts: Arc::clone(lease.facts()),
+            profile: Arc::clone(&profile),
+        };
+        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if profiles.len() >= MAX_PROFILES && !profiles.contains_key(lease.model()) {
+            profiles.pop_first();
+        }
+        profiles.insert(lease.model().clone(), known);
+        Ok(profile)
+    }
+}
+
+impl std::fmt::Debug for OwnHeads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnHeads").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::super::tests::own_heads;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_profile_is_made_once_and_anew_for_another_file() {
+        let own = own_heads();
+        let lease = own.lease("org/tiny").await.unwrap();
+        assert!(own.known(&lease).is_none());
+        let made = own.prepare(&lease).await.unwrap();
+        assert!(Arc::ptr_eq(&made, &own.known(&lease).unwrap()));
+        let mut other = (**lease.facts()).clone();
+        other.layers += 1;
+        own.profiles
+            .lock()
+            .unwrap()
+            .get_mut(lease.model())
+            .unwrap()
+            .facts = Arc::new(other);
+        assert!(own.known(&lease).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_offer_tells_stored_from_loaded() {
+        let own = own_heads();
+        let model = "org/tiny".parse().unwrap();
+        let stored = own.offer(&model).await.unwrap();
+        assert!(!stored.is_loaded);
+        let _lease = own.lease("org/tiny").await.unwrap();
+        let loaded = own.offer(&model).await.unwrap();
+        assert!(loaded.is_loaded);
+        assert_eq!(loaded.parallel, 4);
+        assert!(own.offer(&"nobody".parse().unwrap()).await.is_none());
+    }
+}
