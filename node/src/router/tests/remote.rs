@@ -41,8 +41,12 @@ struct Peer {
 
 impl Peer {
     fn new(n: u8, fates: Vec<Fate>) -> (NodeId, Arc<Self>) {
-        let config = FakeConfig::default()
-            .with_script(|_| Script::say(ANSWER).at_pace(Duration::from_millis(10)));
+        Self::saying(n, ANSWER, fates)
+    }
+
+    fn saying(n: u8, answer: impl Into<String>, fates: Vec<Fate>) -> (NodeId, Arc<Self>) {
+        let script = Script::say(answer).at_pace(Duration::from_millis(10));
+        let config = FakeConfig::default().with_script(move |_| script.clone());
         let facts = HeadFacts {
             model: "org/far".into(),
             ..HeadFacts::default()
@@ -432,19 +436,16 @@ async fn a_client_that_leaves_cancels_at_the_peer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_no_reason_to_leave_a_peer() {
-    let (id, peer) = Peer::new(1, vec![]);
+    // More than all channels on the way hold.
+    let long = ANSWER.repeat(20);
+    let (id, peer) = Peer::saying(1, long.as_str(), vec![]);
     let router = swarm(vec![(id, Arc::clone(&peer))], Level::Swarm);
-    let long: String = "x".repeat(400);
-    let request = GenerateRequest {
-        prompt: Some(Prompt::Text(long)),
-        ..far()
-    };
-    let mut stream = router.generate(request).await.unwrap();
+    let mut stream = router.generate(far()).await.unwrap();
     let first = stream.recv().await.unwrap();
     tokio::time::sleep(STALL * 3).await;
     let seen = see(stream).await;
     assert!(matches!(first.event, Some(Out::Started(_))));
-    assert_eq!(seen.text, ANSWER);
+    assert_eq!(seen.text, long);
     assert_eq!(peer.asked(), 1);
 }
 
