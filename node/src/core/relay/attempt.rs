@@ -1,4 +1,8 @@
-//! One request to one head: since when it is silent, and how long it may be.
+//! One request to one head: since when it says nothing new, and how long it may.
+//!
+//! A peer that is gone is found by the transport, which hears heartbeats and passes none on
+//! (`protocol::limits::MAX_REPLY_SILENCE`). The limits here are for one that lives and does not get
+//! on, and so they are longer.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +11,16 @@ use protocol::generate::Started;
 use super::event::AttemptId;
 use crate::core::ranking::{Choice, Target};
 
-/// How long a peer may be silent before its first token at least: a long prompt on a slow
-/// machine is minutes of prefill, a dead connection shows by itself in less.
-pub const FIRST_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a peer may take to its first token at least: a long prompt on a slow machine is
+/// minutes of prefill.
+pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The same in predicted times to the first token, where that is longer.
 const PREDICTIONS_OF_PATIENCE: u32 = 4;
 
-/// How long a peer may be silent between tokens: far beyond what the prefill of another session
-/// in its batch takes, below what a person waits.
-pub const STALL: Duration = Duration::from_secs(15);
+/// How long a peer may take to its next token: beyond what the prefill of others' prompts in its
+/// batch takes, below what a person waits.
+pub const STALL: Duration = Duration::from_secs(60);
 
 /// A first token is not late before this, whatever was predicted: below it a second request
 /// costs more than it gains.
