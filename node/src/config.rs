@@ -24,6 +24,7 @@ pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
 use crate::cli::args::Flags;
 use crate::router::PrivacyPolicy;
+use crate::serving::ServingConfig;
 
 /// Bytes of a configuration file at most: a hundred times what every setting takes.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -61,6 +62,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Which models stay loaded.
     pub residency: ResidencyConfig,
+    /// How other peers are served.
+    pub serving: ServingConfig,
     /// Where models are kept and fetched from.
     pub models: ModelsConfig,
     /// How logs are written; `None`: for people on a terminal, else JSON.
@@ -361,6 +364,7 @@ impl Config {
             pinned: Vec::new(),
             engine: EngineConfig::default(),
             residency: ResidencyConfig::default(),
+            serving: ServingConfig::default(),
             models: ModelsConfig::default(),
             log_format: None,
             drain_timeout: Duration::from_secs(30),

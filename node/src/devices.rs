@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tracing::warn;
 use web::manage::DeviceStatus;
 
+use crate::core::profile::Figures;
 use crate::store::{Record, Store, StoreError, Table};
 
 /// Parameters of the model that prefill figures are given for: a billion, two operations each
@@ -67,6 +68,23 @@ impl Devices {
         found
             .iter()
             .map(|device| describe(device, figures(device)))
+            .collect()
+    }
+
+    /// The same for the node's profile.
+    pub async fn figures(&self) -> Vec<Figures> {
+        let known = self.known().await;
+        let found = self.found.get().map(Vec::as_slice).unwrap_or_default();
+        let pairs = known.into_iter().zip(found);
+        pairs
+            .map(|(status, device)| Figures {
+                backend: device.backend.clone(),
+                name: status.description,
+                memory_total_bytes: status.memory_total_bytes,
+                memory_free_bytes: status.memory_free_bytes,
+                prefill_tokens_per_second: status.prefill_tokens_per_second,
+                bandwidth_bytes_per_second: status.bandwidth_bytes_per_second,
+            })
             .collect()
     }
 

@@ -21,9 +21,11 @@ mod stream;
 mod tests;
 
 use self::core::failure;
+use self::core::measure::Measure;
 use self::core::prompt::{self, Constraint, Dialect, PromptError};
 use self::core::sampling;
 use self::core::session::{Opening, Session};
+use crate::core::speed::Answered;
 
 /// Events that wait for a slow reader before the engine is held back.
 const EVENT_CHANNEL: usize = 64;
@@ -108,6 +110,12 @@ impl Profile {
     }
 }
 
+/// What keeps an answer's engine loaded until the answer is over, and hears how fast it was.
+pub trait Hold: Send + 'static {
+    /// The answer was given to its end. Not called for answers that were begun elsewhere.
+    fn on_answered(&self, answered: &Answered);
+}
+
 /// The head of one loaded model.
 #[derive(Clone)]
 pub struct Head {
@@ -126,22 +134,28 @@ impl Head {
         }
     }
 
-    /// Begins an answer; dropping the receiver cancels it. `guard` is kept until the answer is
-    /// over (whatever keeps the engine loaded).
+    /// Begins an answer; dropping the receiver cancels it. `hold` is kept until the answer is
+    /// over.
     ///
     /// # Errors
     /// A [`Failure`] when the request is wrong or the engine refuses it.
     pub async fn generate(
         &self,
         request: GenerateRequest,
-        guard: impl Send + 'static,
+        hold: impl Hold,
     ) -> Result<mpsc::Receiver<GenerateEvent>, Failure> {
+        let measure = Measure::new(request.resume.is_some());
         let (job, session) = self.prepare(request).await?;
         let field = session.prompt_field();
         let events = self.engine.generate(job).await;
         let events = events.map_err(|e| failure::of_job(e, field))?;
         let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
-        tokio::spawn(stream::run(events, session, sender, guard));
+        let answer = stream::Answer {
+            session,
+            measure,
+            hold,
+        };
+        tokio::spawn(stream::run(events, answer, sender));
         Ok(receiver)
     }
 

@@ -2,7 +2,7 @@
 //! and the devices, and decides nothing.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ pub struct NodeManagement {
     /// The loaded models.
     pub residency: Residency,
     /// The devices.
-    pub devices: Devices,
+    pub devices: Arc<Devices>,
     /// The configuration in effect.
     pub effective: Effective,
     /// Who the node is.

@@ -7,6 +7,7 @@
 mod actor;
 mod lease;
 mod life;
+mod view;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,13 +17,15 @@ use async_trait::async_trait;
 use llama_sys::engine::Engine;
 use llama_sys::gguf::ModelFacts;
 use protocol::ModelName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use web::manage::LoadedModel;
 
 pub use self::lease::Lease;
 use self::lease::{Note, Notes};
+pub use self::view::{Seen, View};
 use crate::core::residency::{Policy, Refusal, Ticket};
+use crate::speeds::Speeds;
 
 /// Commands that wait for the task at most: beyond it whoever asks waits to ask.
 const COMMANDS: usize = 256;
@@ -133,6 +136,7 @@ enum Command {
     Acquire {
         ticket: Ticket,
         examined: Examined,
+        guest: bool,
         reply: oneshot::Sender<Result<Lease, Refusal>>,
     },
     Unload {
@@ -149,6 +153,7 @@ pub struct Residency {
     commands: mpsc::Sender<Command>,
     notes: Notes,
     loader: Arc<dyn Loader>,
+    view: watch::Receiver<View>,
 }
 
 impl Residency {
@@ -160,11 +165,21 @@ impl Residency {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (notes, noted) = lease::notes();
-        let actor = actor::Actor::new(setup, Arc::clone(&loader), notes.clone(), stop);
+        let (shown, view) = watch::channel(View {
+            pinned: setup.pinned.iter().cloned().collect(),
+            ..View::default()
+        });
+        let outside = actor::Outside {
+            loader: Arc::clone(&loader),
+            notes: notes.clone(),
+            shown,
+        };
+        let actor = actor::Actor::new(setup, outside, stop);
         let handle = Self {
             commands,
             notes,
             loader,
+            view,
         };
         (handle, actor.run(received, noted))
     }
@@ -174,6 +189,19 @@ impl Residency {
     /// # Errors
     /// See [`AcquireError`].
     pub async fn acquire(&self, model: &ModelName) -> Result<Lease, AcquireError> {
+        self.acquire_as(model, false).await
+    }
+
+    /// The same for another peer's request: it evicts nothing, and an absent model is loaded only
+    /// into free memory, and not often.
+    ///
+    /// # Errors
+    /// See [`AcquireError`].
+    pub async fn acquire_for_guest(&self, model: &ModelName) -> Result<Lease, AcquireError> {
+        self.acquire_as(model, true).await
+    }
+
+    async fn acquire_as(&self, model: &ModelName, guest: bool) -> Result<Lease, AcquireError> {
         let examined = self.loader.examine(model).await?;
         let name = examined.name.clone();
         let refused = |refusal| AcquireError::Refused {
@@ -185,6 +213,7 @@ impl Residency {
         let command = Command::Acquire {
             ticket: wait.ticket(),
             examined,
+            guest,
             reply,
         };
         let sent = self.commands.send(command).await;
@@ -223,6 +252,16 @@ impl Residency {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// The loaded models and how they are used, always the newest.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// How fast the models answer.
+    pub fn speeds(&self) -> &Speeds {
+        self.notes.speeds()
     }
 
     /// What a model is, loaded or not.

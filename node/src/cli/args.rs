@@ -99,6 +99,18 @@ pub struct UpArgs {
     /// Threads of a model's process [default: the physical cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
+    /// Memory of all loaded models together [default: a share of the machine's].
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<String>,
+    /// Answer peers that you do not know [default: yes; your own requests go first].
+    #[arg(long, value_name = "yes|no", value_parser = ["yes", "no"])]
+    pub serve_public: Option<String>,
+    /// Models that peers may use and have loaded [default: those that are loaded here anyway].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub serve_models: Vec<String>,
+    /// Upload to peers, such as 2MB/s or 20Mbit/s [default: as fast as the line].
+    #[arg(long, value_name = "RATE")]
+    pub max_upload: Option<String>,
     /// Key that API requests must carry.
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
@@ -268,6 +280,9 @@ impl UpArgs {
             ("ctx_size", &self.ctx_size),
             ("parallel", &self.parallel),
             ("threads", &self.threads),
+            ("max_memory", &self.max_memory),
+            ("serve_public", &self.serve_public),
+            ("max_upload", &self.max_upload),
             ("api_key", &self.api_key),
         ];
         flags.extend(
@@ -289,9 +304,13 @@ impl UpArgs {
         if let Some(format) = self.log_format {
             flags.push(("log_format", Value::String(format.as_str().into())));
         }
-        if !self.models.is_empty() {
-            let models = self.models.iter().cloned().map(Value::String).collect();
-            flags.push(("model", Value::Array(models)));
+        let lists = [
+            ("model", &self.models),
+            ("serve_models", &self.serve_models),
+        ];
+        for (key, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let names = names.iter().cloned().map(Value::String).collect();
+            flags.push((key, Value::Array(names)));
         }
         flags
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::NodeId;
+use protocol::{ModelName, NodeId};
 use toml::Value;
 
 use super::value::{self, Reason};
@@ -206,7 +206,7 @@ pub const SETTINGS: &[Setting] = &[
         |c| duration(c.residency.keep_alive)
     ),
     setting!(
-        "memory_limit",
+        "max_memory",
         "a share of the machine's memory",
         |c, v| some(&mut c.residency.memory_limit_bytes, value::bytes(v)),
         |c| bytes(c.residency.memory_limit_bytes)
@@ -240,6 +240,30 @@ pub const SETTINGS: &[Setting] = &[
         "public models only",
         |c, v| secret(&mut c.models.hub_token, v),
         |c| hidden(&c.models.hub_token)
+    ),
+    setting!(
+        "serve_public",
+        "",
+        |c, v| set(&mut c.serving.public, value::switch(v)),
+        |c| switch(c.serving.public)
+    ),
+    setting!(
+        "serve_models",
+        "those that are loaded; peers have none loaded",
+        |c, v| some(&mut c.serving.models, value::models(v)),
+        |c| c.serving.models.as_ref().and_then(|models| all(models))
+    ),
+    setting!(
+        "max_upload",
+        "as fast as the line",
+        |c, v| some(&mut c.serving.upload_bytes_per_second, value::rate(v)),
+        |c| bytes(c.serving.upload_bytes_per_second)
+    ),
+    setting!(
+        "own_share",
+        "",
+        |c, v| set(&mut c.serving.own_percent, value::percent(v)),
+        |c| text(format!("{}%", c.serving.own_percent))
     ),
     setting!(
         "log_format",

@@ -191,6 +191,41 @@ fn secrets_show_nowhere() {
 }
 
 #[test]
+fn the_owners_limits_are_read_from_every_layer() {
+    let fake = Fake::default()
+        .with_file("serve_public = false\nown_share = \"50%\"\n")
+        .variable("SHOAL_MAX_UPLOAD", "20Mbit/s")
+        .variable("SHOAL_SERVE_MODELS", "org/a, b");
+    let effective = fake.read(flag("max_memory", "4GiB")).unwrap();
+    let serving = &effective.config.serving;
+    assert!(!serving.public);
+    assert_eq!(serving.own_percent, 50);
+    assert_eq!(serving.upload_bytes_per_second, Some(2_500_000));
+    let models = serving.models.as_ref().unwrap();
+    assert_eq!(models.len(), 2);
+    assert_eq!(models[0].as_str(), "org/a");
+    let residency = &effective.config.residency;
+    assert_eq!(residency.memory_limit_bytes, Some(4 << 30));
+    let shown = effective.to_toml();
+    assert!(
+        shown.contains("max_upload = 2500000 # SHOAL_MAX_UPLOAD"),
+        "{shown}"
+    );
+    assert!(shown.contains("own_share = \"50%\""), "{shown}");
+}
+
+#[test]
+fn rates_are_sizes_or_bits_in_a_second() {
+    let read = |text| {
+        let effective = Fake::default().read(flag("max_upload", text)).unwrap();
+        effective.config.serving.upload_bytes_per_second.unwrap()
+    };
+    let texts = ["1000", "2MB/s", "1 MiB/s", "8kbit", "1Gbit/s"];
+    let rates = [1000, 2_000_000, 1 << 20, 1000, 125_000_000];
+    assert_eq!(texts.map(read), rates);
+}
+
+#[test]
 fn each_setting_refuses_what_it_cannot_take() {
     for (key, bad) in [
         ("api", "somewhere"),
@@ -199,7 +234,13 @@ fn each_setting_refuses_what_it_cannot_take() {
         ("parallel", "257"),
         ("keep_alive", "5 parsecs"),
         ("keep_alive", "99999999999999999h"),
-        ("memory_limit", "1e3"),
+        ("max_memory", "1e3"),
+        ("serve_public", "perhaps"),
+        ("serve_models", "no name"),
+        ("max_upload", "999"),
+        ("max_upload", "fast/s"),
+        ("own_share", "91%"),
+        ("own_share", "-1"),
         ("hf_endpoint", "ftp://x"),
         ("swarm", "Lab"),
         ("bootstrap", "example.org:4001"),

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use protocol::ModelName;
+use protocol::ids::ModelNameError;
 use toml::Value;
 
 /// Why a value does not fit: a clause that continues "`key` …".
@@ -17,9 +19,9 @@ pub(super) fn text(value: &Value) -> Result<String, Reason> {
 pub(super) fn switch(value: &Value) -> Result<bool, Reason> {
     match value {
         Value::Boolean(on) => Ok(*on),
-        Value::String(text) if matches!(text.as_str(), "true" | "1") => Ok(true),
-        Value::String(text) if matches!(text.as_str(), "false" | "0") => Ok(false),
-        _ => Err("must be true or false".into()),
+        Value::String(text) if matches!(text.as_str(), "true" | "1" | "yes") => Ok(true),
+        Value::String(text) if matches!(text.as_str(), "false" | "0" | "no") => Ok(false),
+        _ => Err("must be true or false (yes or no)".into()),
     }
 }
 
@@ -99,6 +101,61 @@ pub(super) fn bytes(value: &Value) -> Result<u64, Reason> {
         _ => return Err(reason()),
     };
     amount.checked_mul(unit).ok_or_else(reason)
+}
+
+/// Bytes a second: a size, with or without `/s`, or a number with `kbit`, `Mbit` or `Gbit`, in
+/// which lines are sold.
+pub(super) fn rate(value: &Value) -> Result<u64, Reason> {
+    let reason =
+        || Reason::from("must be a rate of 1 KB/s or more, like \"2MB/s\" or \"20Mbit/s\"");
+    let rate = match value {
+        Value::String(text) => {
+            let text = text.trim();
+            let text = text.strip_suffix("/s").unwrap_or(text).trim_end();
+            bits(text).map_or_else(|| bytes(&Value::String(text.into())), Ok)
+        }
+        other => bytes(other),
+    };
+    rate.ok()
+        .filter(|rate| (MIN_RATE..=MAX_RATE).contains(rate))
+        .ok_or_else(reason)
+}
+
+fn bits(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let units = [("kbit", 125), ("mbit", 125_000), ("gbit", 125_000_000)];
+    units.into_iter().find_map(|(unit, bytes)| {
+        let amount: u64 = lower.strip_suffix(unit)?.trim_end().parse().ok()?;
+        amount.checked_mul(bytes)
+    })
+}
+
+/// Less is no service: whoever wants that serves nobody.
+const MIN_RATE: u64 = 1000;
+
+/// A petabyte a second: what an advert may say.
+const MAX_RATE: u64 = 1 << 50;
+
+/// A whole number of hundredths, with or without `%`. All of it is no share: whoever wants that
+/// serves nobody.
+pub(super) fn percent(value: &Value) -> Result<u8, Reason> {
+    let text = match value {
+        Value::Integer(number) => number.to_string(),
+        Value::String(text) => text.trim_end_matches('%').to_owned(),
+        _ => String::new(),
+    };
+    let percent = text.parse().ok().filter(|percent| *percent <= 90);
+    percent.ok_or_else(|| "must be a share from 0% to 90%".into())
+}
+
+/// Models by their full names.
+pub(super) fn models(value: &Value) -> Result<Vec<ModelName>, Reason> {
+    let parse = |text: String| {
+        let wrong =
+            |error: ModelNameError| format!("has `{text}`, which is no model's name: {error}");
+        text.parse().map_err(wrong)
+    };
+    texts(value)?.into_iter().map(parse).collect()
 }
 
 /// `ADDR:PORT`; `localhost` stands for 127.0.0.1.

@@ -13,6 +13,10 @@
 //!
 //! Whoever waits for room waits in order: a later request never takes room that an earlier one
 //! waits for. Waiting ends at a deadline in any case.
+//!
+//! A guest (another peer's request) never waits for room, evicts nothing, and has a model loaded
+//! only where memory is free and no guest did within [`GUEST_LOAD_GAP`]; what was loaded for
+//! guests alone makes room first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,6 +25,7 @@ use protocol::ModelName;
 
 mod event;
 mod resident;
+mod room;
 
 pub use self::event::{Input, LoadId, Output, Policy, Refusal, Ticket, Want};
 pub use self::resident::{Phase, Resident};
@@ -34,6 +39,9 @@ pub const MAX_LEASES: u32 = 4096;
 
 /// How long a failed load is remembered: retries of impatient clients within it cost nothing.
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(10);
+
+/// The least time between two loads for guests: strangers do not keep the disk busy.
+pub const GUEST_LOAD_GAP: Duration = Duration::from_secs(60);
 
 /// Failed models remembered at most; the oldest is forgotten first.
 pub const MAX_FAILURES: usize = 64;
@@ -58,6 +66,7 @@ pub struct Residency {
     waiting: VecDeque<Waiting>,
     failures: BTreeMap<ModelName, Failure>,
     next_load: u64,
+    guest_load: Option<Instant>,
     stopping: bool,
 }
 
@@ -70,6 +79,7 @@ impl Residency {
             waiting: VecDeque::new(),
             failures: BTreeMap::new(),
             next_load: 0,
+            guest_load: None,
             stopping: false,
         }
     }
@@ -80,6 +90,7 @@ impl Residency {
             Input::Acquire(want) => self.on_acquire(want, now, out),
             Input::Cancel(ticket) => self.waiting.retain(|waiting| waiting.want.ticket != ticket),
             Input::Release(load) => self.on_release(load, now),
+            Input::ReleaseGuest(load) => self.on_release_guest(load, now),
             Input::Loaded(load) => self.on_loaded(load, now),
             Input::Ended { load, cause } => self.on_ended(load, cause, now, out),
             Input::Unload(model) => self.on_unload(&model, out),
@@ -112,6 +123,11 @@ impl Residency {
             .count()
     }
 
+    /// Whether anybody but guests waits for a load or for room.
+    pub fn owner_waits(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.want.guest)
+    }
+
     /// The policy.
     pub fn policy(&self) -> Policy {
         self.policy
@@ -133,6 +149,13 @@ impl Residency {
             resident.leases = resident.leases.saturating_sub(1);
             resident.last_used = now;
         }
+    }
+
+    fn on_release_guest(&mut self, load: LoadId, now: Instant) {
+        if let Some(resident) = self.resident_mut(load) {
+            resident.guests = resident.guests.saturating_sub(1);
+        }
+        self.on_release(load, now);
     }
 
     fn on_loaded(&mut self, load: LoadId, now: Instant) {
@@ -247,8 +270,14 @@ impl Residency {
         let mut room_is_awaited = false;
         waiting.retain(|waiting| {
             let absent = |this: &Self| !this.residents.contains_key(&waiting.want.model);
-            let refused =
-                absent(self) && !room_is_awaited && self.try_place(&waiting.want, now, out);
+            if !absent(self) {
+                return true;
+            }
+            let refused = if waiting.want.guest {
+                self.try_place_guest(&waiting.want, room_is_awaited, now, out)
+            } else {
+                !room_is_awaited && self.try_place(&waiting.want, now, out)
+            };
             room_is_awaited |= absent(self) && !refused;
             !refused
         });
@@ -265,110 +294,14 @@ impl Residency {
             return true;
         }
         resident.leases += 1;
+        resident.guests += u32::from(want.guest);
         resident.pinned |= want.pinned;
+        resident.guests_only &= want.guest;
         out.push(Output::Grant {
             ticket: want.ticket,
             load: resident.load,
         });
         true
-    }
-
-    /// Begins the load of an absent model if there is room, else makes room. True: the ticket
-    /// was refused. After a load was begun it still waits.
-    fn try_place(&mut self, want: &Want, now: Instant, out: &mut Vec<Output>) -> bool {
-        if let Some(refusal) = self.hopeless(want, now) {
-            refuse(want.ticket, refusal, out);
-            return true;
-        }
-        if self.free_bytes() >= want.need_bytes {
-            self.begin_load(want, now, out);
-        } else {
-            self.make_room(want.need_bytes, out);
-        }
-        false
-    }
-
-    fn hopeless(&self, want: &Want, now: Instant) -> Option<Refusal> {
-        let failure = self.failures.get(&want.model);
-        if let Some(failure) = failure.filter(|failure| failure.until > now) {
-            return Some(Refusal::LoadFailed {
-                cause: failure.cause.clone(),
-                retry_after: failure.until - now,
-            });
-        }
-        let pinned = self.residents.values().filter(|resident| resident.pinned);
-        let pinned_bytes = pinned.fold(0u64, |sum, resident| {
-            sum.saturating_add(resident.need_bytes)
-        });
-        let available_bytes = self.policy.budget_bytes.saturating_sub(pinned_bytes);
-        (want.need_bytes > available_bytes).then_some(Refusal::TooLarge {
-            need_bytes: want.need_bytes,
-            available_bytes,
-        })
-    }
-
-    fn free_bytes(&self) -> u64 {
-        let residents = self.residents.values();
-        let used = residents.fold(0u64, |sum, resident| {
-            sum.saturating_add(resident.need_bytes)
-        });
-        self.policy.budget_bytes.saturating_sub(used)
-    }
-
-    fn begin_load(&mut self, want: &Want, now: Instant, out: &mut Vec<Output>) {
-        let load = LoadId(self.next_load);
-        self.next_load += 1;
-        let resident = Resident {
-            load,
-            phase: Phase::Loading,
-            need_bytes: want.need_bytes,
-            pinned: want.pinned,
-            leases: 0,
-            last_used: now,
-        };
-        self.residents.insert(want.model.clone(), resident);
-        out.push(Output::Load {
-            load,
-            model: want.model.clone(),
-            ticket: want.ticket,
-        });
-    }
-
-    /// Drains the least recently used idle models until `need_bytes` are free or will be; none
-    /// if even all of them would not do. Models that somebody waits for are not touched.
-    fn make_room(&mut self, need_bytes: u64, out: &mut Vec<Output>) {
-        let draining = self
-            .residents
-            .values()
-            .filter(|r| r.phase == Phase::Draining);
-        let mut coming = self.free_bytes();
-        coming = draining.fold(coming, |sum, resident| {
-            sum.saturating_add(resident.need_bytes)
-        });
-        let idle = self
-            .residents
-            .iter()
-            .filter(|(_, r)| r.is_idle() && !r.pinned);
-        let mut idle: Vec<_> = idle
-            .map(|(model, resident)| (resident.last_used, model.clone(), resident.need_bytes))
-            .collect();
-        idle.sort_unstable();
-        let mut victims = Vec::new();
-        for (_, model, bytes) in idle {
-            if coming >= need_bytes {
-                break;
-            }
-            coming = coming.saturating_add(bytes);
-            victims.push(model);
-        }
-        if coming >= need_bytes {
-            for model in victims {
-                self.residents
-                    .get_mut(&model)
-                    .into_iter()
-                    .for_each(|resident| resident.drain(out));
-            }
-        }
     }
 
     fn resident_mut(&mut self, load: LoadId) -> Option<&mut Resident> {

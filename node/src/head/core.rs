@@ -7,6 +7,7 @@ pub mod answer;
 pub mod caps;
 pub mod failure;
 pub mod format;
+pub mod measure;
 pub mod messages;
 pub mod prompt;
 pub mod sampling;

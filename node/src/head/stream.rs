@@ -5,15 +5,24 @@ use llama_sys::engine::Event;
 use protocol::generate::GenerateEvent;
 use tokio::sync::mpsc;
 
+use super::Hold;
+use super::core::measure::Measure;
 use super::core::session::Session;
 
-/// Moves events until the last one, or until nobody listens; then lets go of `guard`. Dropping
-/// the engine's end cancels the job.
-pub(super) async fn run(
+/// One answer on its way.
+pub(super) struct Answer<H> {
+    pub(super) session: Session,
+    pub(super) measure: Measure,
+    /// Let go when the answer is over.
+    pub(super) hold: H,
+}
+
+/// Moves events until the last one, or until nobody listens. Dropping the engine's end cancels
+/// the job.
+pub(super) async fn run<H: Hold>(
     mut events: mpsc::Receiver<Event>,
-    mut session: Session,
+    mut answer: Answer<H>,
     sender: mpsc::Sender<GenerateEvent>,
-    guard: impl Send,
 ) {
     loop {
         let event = tokio::select! {
@@ -23,8 +32,11 @@ pub(super) async fn run(
         };
         // Closed without a last event: the job was cancelled, so this stream is cut too.
         let Some(event) = event else { break };
+        if let Some(answered) = answer.measure.note(&event) {
+            answer.hold.on_answered(&answered);
+        }
         let mut out = Vec::new();
-        let last = session.react(event, &mut out);
+        let last = answer.session.react(event, &mut out);
         for event in out {
             let event = GenerateEvent { event: Some(event) };
             if sender.send(event).await.is_err() {
@@ -35,5 +47,4 @@ pub(super) async fn run(
             break;
         }
     }
-    drop(guard);
 }

@@ -17,6 +17,20 @@ use super::*;
 const ANSWER: &str = "<think>\nHm, é.\n</think>\n\nI look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": \
     {\"city\": \"Paris\"}}\n</tool_call>\n<tool_call>{\"name\": \"time\", \"arguments\": {}}</tool_call>";
 
+impl Hold for () {
+    fn on_answered(&self, _: &Answered) {}
+}
+
+/// What its answers took.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Answered>>);
+
+impl Hold for Arc<Heard> {
+    fn on_answered(&self, answered: &Answered) {
+        self.0.lock().unwrap().push(*answered);
+    }
+}
+
 fn surroundings() -> Surroundings {
     Surroundings {
         seed: || 77,
@@ -260,7 +274,7 @@ async fn whoever_leaves_cancels_and_lets_the_guard_go() {
     let config = FakeConfig::default().with_script(|_| Script::say("a").ending(End::Hang));
     let engine = FakeEngine::new(config);
     let mut load = engine.load_changes();
-    let guard = Arc::new(());
+    let guard = Arc::new(Heard::default());
     let stream = head_over(engine)
         .generate(chat(), Arc::clone(&guard))
         .await
@@ -274,6 +288,20 @@ async fn whoever_leaves_cancels_and_lets_the_guard_go() {
         assert!(tokio::time::Instant::now() < deadline, "the guard is kept");
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_its_end_is_measured() {
+    let heard = Arc::new(Heard::default());
+    let head = saying("Hello");
+    for resume in [None, Some(wire::Resume::default())] {
+        let request = GenerateRequest { resume, ..chat() };
+        let mut stream = head.generate(request, Arc::clone(&heard)).await.unwrap();
+        while stream.recv().await.is_some() {}
+    }
+    let heard = heard.0.lock().unwrap();
+    let tokens: Vec<_> = heard.iter().map(|a| a.answer_tokens).collect();
+    assert_eq!(tokens, [5], "and one that was begun elsewhere is not");
 }
 
 #[tokio::test]

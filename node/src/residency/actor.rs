@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use llama_sys::engine::{Engine, EngineState};
 use protocol::ModelName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use web::manage::LoadedModel;
 
 use super::life::{Ended, Life, Started};
-use super::{Command, Examined, Lease, Loader, Note, Notes, Setup};
+use super::{Command, Examined, Lease, Loader, Note, Notes, Setup, View, view};
 use crate::core::residency::{
     Input, LoadId, Output, Phase, Refusal, Residency, Resident, Ticket, Want,
 };
@@ -31,14 +31,21 @@ struct Live {
 
 struct Asking {
     examined: Examined,
+    guest: bool,
     reply: oneshot::Sender<Result<Lease, Refusal>>,
+}
+
+/// What the task speaks to.
+pub(super) struct Outside {
+    pub(super) loader: Arc<dyn Loader>,
+    pub(super) notes: Notes,
+    pub(super) shown: watch::Sender<View>,
 }
 
 pub(super) struct Actor {
     core: Residency,
     setup: Setup,
-    loader: Arc<dyn Loader>,
-    notes: Notes,
+    outside: Outside,
     stop: CancellationToken,
     stopping: bool,
     asking: BTreeMap<Ticket, Asking>,
@@ -61,18 +68,12 @@ enum Action {
 }
 
 impl Actor {
-    pub(super) fn new(
-        setup: Setup,
-        loader: Arc<dyn Loader>,
-        notes: Notes,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(setup: Setup, outside: Outside, stop: CancellationToken) -> Self {
         let (started, starts) = mpsc::channel(STARTED);
         Self {
             core: Residency::new(setup.policy),
             setup,
-            loader,
-            notes,
+            outside,
             stop,
             stopping: false,
             asking: BTreeMap::new(),
@@ -95,6 +96,7 @@ impl Actor {
                 return;
             }
             self.apply(action);
+            self.show();
         }
     }
 
@@ -132,6 +134,7 @@ impl Actor {
             Action::Started(started) => self.on_started(started),
             Action::Ended(ended) => self.on_ended(ended),
             Action::Note(Note::Released(load)) => self.feed(Input::Release(load)),
+            Action::Note(Note::ReleasedGuest(load)) => self.feed(Input::ReleaseGuest(load)),
             Action::Note(Note::GivenUp(ticket)) => {
                 self.asking.remove(&ticket);
                 self.feed(Input::Cancel(ticket));
@@ -147,6 +150,7 @@ impl Actor {
             Command::Acquire {
                 ticket,
                 examined,
+                guest,
                 reply,
             } => {
                 let want = Want {
@@ -154,8 +158,16 @@ impl Actor {
                     model: examined.name.clone(),
                     need_bytes: examined.need_bytes,
                     pinned: self.setup.pinned.contains(&examined.name),
+                    guest,
                 };
-                self.asking.insert(ticket, Asking { examined, reply });
+                self.asking.insert(
+                    ticket,
+                    Asking {
+                        examined,
+                        guest,
+                        reply,
+                    },
+                );
                 self.feed(Input::Acquire(want));
             }
             Command::Unload { model, done } => {
@@ -252,7 +264,7 @@ impl Actor {
         let life = Life {
             load,
             examined: examined.clone(),
-            loader: Arc::clone(&self.loader),
+            loader: Arc::clone(&self.outside.loader),
             stop: stop.clone(),
             drain: self.setup.drain,
             started: self.started.clone(),
@@ -274,12 +286,32 @@ impl Actor {
         // Without a requester, the lease ends in the drop that releases it.
         match self.asking.remove(&ticket) {
             Some(asking) => {
-                let lease = self.notes.lease(load, engine, asking.examined);
+                let lease = self.outside.notes.lease(load, engine, asking.examined);
+                let lease = lease.of_guest(asking.guest);
                 // The same if it went away just now.
                 let _ = asking.reply.send(Ok(lease));
             }
-            None => self.notes.release(load),
+            None => self.outside.notes.release(load),
         }
+    }
+
+    fn show(&self) {
+        let info = |load: LoadId| {
+            let engine = self.live.get(&load)?.engine.as_ref()?;
+            let state = engine.state();
+            match &*state.borrow() {
+                EngineState::Ready(info) => Some((info.parallel, info.context_length)),
+                _ => None,
+            }
+        };
+        let view = view::of(&self.core, &self.setup.pinned, info);
+        self.outside.shown.send_if_modified(|shown| {
+            let changed = *shown != view;
+            if changed {
+                *shown = view;
+            }
+            changed
+        });
     }
 
     fn loaded(&self) -> Vec<LoadedModel> {

@@ -11,12 +11,17 @@ use tokio::sync::mpsc;
 
 use super::Examined;
 use crate::core::residency::{LoadId, Ticket};
+use crate::core::speed::Answered;
+use crate::head::Hold;
+use crate::speeds::Speeds;
 
 /// What the end of a lease or of a wait tells the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
     /// A lease ended.
     Released(LoadId),
+    /// A guest's lease ended.
+    ReleasedGuest(LoadId),
     /// Nobody waits with this ticket any more.
     GivenUp(Ticket),
 }
@@ -27,6 +32,7 @@ pub(super) enum Note {
 pub(super) struct Notes {
     sender: mpsc::UnboundedSender<Note>,
     next_ticket: Arc<AtomicU64>,
+    speeds: Speeds,
 }
 
 pub(super) fn notes() -> (Notes, mpsc::UnboundedReceiver<Note>) {
@@ -35,6 +41,7 @@ pub(super) fn notes() -> (Notes, mpsc::UnboundedReceiver<Note>) {
     let notes = Notes {
         sender,
         next_ticket,
+        speeds: Speeds::default(),
     };
     (notes, receiver)
 }
@@ -54,6 +61,7 @@ impl Notes {
             engine,
             examined,
             load,
+            guest: false,
             notes: self.clone(),
         }
     }
@@ -61,6 +69,11 @@ impl Notes {
     /// Ends a lease that nobody took.
     pub(super) fn release(&self, load: LoadId) {
         self.send(Note::Released(load));
+    }
+
+    /// How fast models answered under their leases.
+    pub(super) fn speeds(&self) -> &Speeds {
+        &self.speeds
     }
 
     fn send(&self, note: Note) {
@@ -100,10 +113,18 @@ pub struct Lease {
     engine: Arc<dyn Engine>,
     examined: Examined,
     load: LoadId,
+    guest: bool,
     notes: Notes,
 }
 
 impl Lease {
+    /// The same for a guest, or not.
+    pub(super) fn of_guest(self, guest: bool) -> Self {
+        let mut lease = self;
+        lease.guest = guest;
+        lease
+    }
+
     /// The model's full name.
     pub fn model(&self) -> &ModelName {
         &self.examined.name
@@ -112,6 +133,12 @@ impl Lease {
     /// What its header says.
     pub fn facts(&self) -> &Arc<ModelFacts> {
         &self.examined.facts
+    }
+}
+
+impl Hold for Lease {
+    fn on_answered(&self, answered: &Answered) {
+        self.notes.speeds.note(self.model(), answered);
     }
 }
 
@@ -125,7 +152,11 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.notes.send(Note::Released(self.load));
+        let note = match self.guest {
+            true => Note::ReleasedGuest(self.load),
+            false => Note::Released(self.load),
+        };
+        self.notes.send(note);
     }
 }
 

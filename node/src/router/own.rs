@@ -12,6 +12,8 @@ use protocol::ModelName;
 use protocol::generate::{EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateRequest};
 use web::backend::GenerateStream;
 
+mod guest;
+
 use super::metrics::Engines;
 use super::refusal;
 use crate::core::ranking::{Offer, Target};

@@ -58,10 +58,15 @@ impl Parts {
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = Residency::new(setup, loader, residency_stop.clone());
+        let speeds = residency.speeds().clone();
+        let keeping = speeds.keep(store.table()?, residency_stop.clone());
+        let task = async move {
+            tokio::join!(task, keeping);
+        };
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
-            devices: Devices::new(&store, program()?)?,
+            devices: Arc::new(Devices::new(&store, program()?)?),
             effective,
             id: identity.id(),
             started: Instant::now(),

@@ -67,7 +67,7 @@ fn memory(memory: &Memory, config: &Config) -> Finding {
         text::bytes(budget)
     );
     if limit.is_some_and(|limit| limit > memory.total_bytes) {
-        return Finding::fail(what, "memory_limit is more than there is: lower it");
+        return Finding::fail(what, "max_memory is more than there is: lower it");
     }
     match memory.available_bytes {
         LITTLE_MEMORY_BYTES.. => Finding::ok(what),

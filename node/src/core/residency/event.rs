@@ -34,6 +34,8 @@ pub struct Want {
     pub need_bytes: u64,
     /// It stays once it is loaded.
     pub pinned: bool,
+    /// For another peer's request: nothing makes room for it.
+    pub guest: bool,
 }
 
 /// What happened.
@@ -45,6 +47,8 @@ pub enum Input {
     Cancel(Ticket),
     /// A lease ended.
     Release(LoadId),
+    /// A guest's lease ended.
+    ReleaseGuest(LoadId),
     /// A load is done.
     Loaded(LoadId),
     /// A model's memory is free again; `cause`: why, if nobody asked for it.

@@ -26,8 +26,12 @@ pub struct Resident {
     pub need_bytes: u64,
     /// It stays.
     pub pinned: bool,
+    /// It was loaded for guests, and nobody else used it yet.
+    pub guests_only: bool,
     /// Leases that are out.
     pub leases: u32,
+    /// Of these, guests'.
+    pub guests: u32,
     /// When it was loaded or its last lease ended.
     pub last_used: Instant,
 }

@@ -45,7 +45,21 @@ impl World {
             model: name(model),
             need_bytes,
             pinned,
+            guest: false,
         }
+    }
+
+    fn guest_want(&mut self, model: &str, need_bytes: u64) -> Want {
+        let want = self.want(model, need_bytes, false);
+        Want {
+            guest: true,
+            ..want
+        }
+    }
+
+    fn guest(&mut self, model: &str, need_bytes: u64) -> (Ticket, Vec<Output>) {
+        let want = self.guest_want(model, need_bytes);
+        (want.ticket, self.handle(Input::Acquire(want)))
     }
 
     fn acquire(&mut self, model: &str, need_bytes: u64) -> (Ticket, Vec<Output>) {
@@ -282,6 +296,67 @@ fn the_owner_unloads_even_what_is_in_use() {
     );
 }
 
+fn no_room(ticket: Ticket) -> [Output; 1] {
+    let refusal = Refusal::NoRoom;
+    [Output::Refuse { ticket, refusal }]
+}
+
+#[test]
+fn a_guest_evicts_nothing_and_takes_what_is_free() {
+    let mut world = World::new(10);
+    world.load_idle("a", 6);
+    let (ticket, out) = world.guest("big", 5);
+    assert_eq!(out, no_room(ticket));
+    let (_, out) = world.guest("small", 4);
+    assert!(matches!(out[..], [Output::Load { .. }]), "{out:?}");
+    assert!(!world.residency.owner_waits());
+    let (_, out) = world.guest("a", 6);
+    assert!(matches!(out[..], [Output::Grant { .. }]), "{out:?}");
+}
+
+#[test]
+fn guests_have_one_load_in_a_while() {
+    let mut world = World::new(10);
+    let (_, out) = world.guest("a", 1);
+    assert!(matches!(out[..], [Output::Load { .. }]), "{out:?}");
+    let (ticket, out) = world.guest("b", 1);
+    assert_eq!(out, no_room(ticket));
+    world.pass(GUEST_LOAD_GAP);
+    let (_, out) = world.guest("b", 1);
+    assert!(matches!(out[..], [Output::Load { .. }]), "{out:?}");
+}
+
+#[test]
+fn a_guest_never_takes_the_room_that_the_owner_waits_for() {
+    let mut world = World::new(10);
+    world.load("a", 6);
+    world.acquire("big", 10);
+    assert!(world.residency.owner_waits());
+    let (ticket, out) = world.guest("small", 4);
+    assert_eq!(out, no_room(ticket));
+}
+
+#[test]
+fn what_only_guests_used_makes_room_first() {
+    let mut world = World::new(10);
+    let owners = world.load_idle("owners", 5);
+    let (_, out) = world.guest("theirs", 5);
+    let [Output::Load { load: theirs, .. }] = out[..] else {
+        panic!("{out:?}");
+    };
+    world.handle(Input::Loaded(theirs));
+    assert_eq!(world.residency.residents()[&name("theirs")].guests, 1);
+    world.now += Duration::from_secs(1);
+    world.handle(Input::ReleaseGuest(theirs));
+    assert_eq!(world.residency.residents()[&name("theirs")].guests, 0);
+    let (ticket, out) = world.acquire("new", 5);
+    assert_eq!(out, [Output::Unload(theirs)], "used last, and yet");
+    world.handle(Input::Cancel(ticket));
+    world.handle(end(theirs));
+    let (_, out) = world.acquire("owners", 5);
+    assert!(matches!(out[..], [Output::Grant { load, .. }] if load == owners));
+}
+
 #[test]
 fn stopping_refuses_and_drains_everything() {
     let mut world = World::new(10);
@@ -330,6 +405,7 @@ fn the_queue_and_the_failures_are_bounded() {
 #[derive(Debug, Clone)]
 enum Step {
     Acquire(usize, bool),
+    Guest(usize),
     Cancel(usize),
     Release(usize),
     Loaded(usize),
@@ -345,6 +421,7 @@ const NEEDS: [u64; 6] = [2, 3, 5, 7, 10, 11];
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..NEEDS.len(), prop::bool::weighted(0.05)).prop_map(|(i, pinned)| Step::Acquire(i, pinned)),
+        2 => (0..NEEDS.len()).prop_map(Step::Guest),
         1 => (0..8usize).prop_map(Step::Cancel),
         5 => (0..8usize).prop_map(Step::Release),
         5 => (0..8usize).prop_map(Step::Loaded),
@@ -375,6 +452,11 @@ impl Outside {
         Some(match *step {
             Step::Acquire(i, pinned) => {
                 let want = world.want(&i.to_string(), NEEDS[i], pinned);
+                self.waiting.push(want.ticket);
+                Input::Acquire(want)
+            }
+            Step::Guest(i) => {
+                let want = world.guest_want(&i.to_string(), NEEDS[i]);
                 self.waiting.push(want.ticket);
                 Input::Acquire(want)
             }

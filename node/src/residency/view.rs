@@ -1,0 +1,61 @@
+//! What others see of the loaded models: a snapshot for those who share them out, and for the
+//! node's advert. It knows neither tickets nor engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::ModelName;
+
+use crate::core::residency::{LoadId, Phase, Residency};
+
+/// The loaded models and how they are used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// By full name; those that end are not here.
+    pub models: BTreeMap<ModelName, Seen>,
+    /// Models that stay once they are loaded.
+    pub pinned: BTreeSet<ModelName>,
+    /// A request of the node's own user waits for a load or for room.
+    pub owner_waits: bool,
+}
+
+/// One loaded model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// It answers now. Else it is being loaded, or started again after a crash.
+    pub ready: bool,
+    /// Sequences that it runs at a time; 0: not known yet.
+    pub parallel: u32,
+    /// Tokens of one sequence; 0: not known yet.
+    pub context_tokens: u32,
+    /// Requests that use it.
+    pub leases: u32,
+    /// Of these, guests'.
+    pub guests: u32,
+}
+
+/// The view of the models; `info` gives `parallel` and context of an engine that answers.
+pub(super) fn of(
+    core: &Residency,
+    pinned: &[ModelName],
+    info: impl Fn(LoadId) -> Option<(u32, u32)>,
+) -> View {
+    let residents = core.residents().iter();
+    let stays = residents.filter(|(_, resident)| resident.phase != Phase::Draining);
+    let models = stays.map(|(name, resident)| {
+        let known = info(resident.load);
+        let (parallel, context_tokens) = known.unwrap_or_default();
+        let seen = Seen {
+            ready: known.is_some() && resident.phase == Phase::Ready,
+            parallel,
+            context_tokens,
+            leases: resident.leases,
+            guests: resident.guests,
+        };
+        (name.clone(), seen)
+    });
+    View {
+        models: models.collect(),
+        pinned: pinned.iter().cloned().collect(),
+        owner_waits: core.owner_waits(),
+    }
+}

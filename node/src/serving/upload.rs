@@ -1,0 +1,55 @@
+//! The owner's limit of upload: what is sent to peers is held back, never dropped. It counts the
+//! answers' own bytes; what encryption and transport add, some twentieth, comes on top.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::desk::now;
+use crate::core::pace::{Pace, Rate};
+
+/// Bytes that may be sent at once however low the rate: an event or two, so that an answer begins
+/// at once.
+const MIN_BURST_BYTES: f64 = 4096.0;
+
+/// The bytes of all answers to peers together. Clones share them.
+#[derive(Clone)]
+pub(super) struct Upload(Arc<Inner>);
+
+struct Inner {
+    pace: Option<Mutex<Pace>>,
+    sent_bytes: AtomicU64,
+}
+
+impl Upload {
+    /// At most so many bytes a second, as many at once as in a quarter of it.
+    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+        let pace = bytes_per_second.map(|bytes| {
+            #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
+            let per_second = bytes.max(1) as f64;
+            let burst = (per_second / 4.0).max(MIN_BURST_BYTES);
+            Mutex::new(Pace::new(Rate { burst, per_second }, now()))
+        });
+        let sent_bytes = AtomicU64::new(0);
+        Self(Arc::new(Inner { pace, sent_bytes }))
+    }
+
+    /// Waits until so many bytes may be sent.
+    pub(super) async fn send(&self, bytes: usize) {
+        self.0.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let Some(pace) = &self.0.pace else { return };
+        let wait = {
+            let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+            // Each takes its turn behind what was taken before, so that all streams go on.
+            pace.spend(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)), now());
+            pace.wait(0.0, now())
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Bytes in all.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.0.sent_bytes.load(Ordering::Relaxed)
+    }
+}
