@@ -2,8 +2,10 @@
 //!
 //! Decisions are in [`core`]; beside it libp2p's behaviours of our own, each for one purpose.
 
+pub mod admission;
 pub mod candidates;
 pub mod core;
+mod frames;
 pub mod gate;
 pub mod generate;
 pub mod lan;
@@ -12,4 +14,5 @@ pub mod probe;
 pub mod reach;
 pub mod rendezvous;
 pub mod resolve;
+pub mod revocations;
 pub mod streams;

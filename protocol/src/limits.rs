@@ -219,3 +219,13 @@ pub const MAX_REVOCATIONS_LIFETIME: Duration = Duration::from_secs(3660 * 24 * 3
 /// A message of the admission stream: two certificates with their delegations, or an invite with
 /// its.
 pub const MAX_ADMISSION_BYTES: usize = 5 << 10;
+
+/// Lists of revocations that count at one time: the root's, and those of a few delegates.
+pub const MAX_REVOCATION_LISTS: usize = 17;
+
+/// A `RevocationsRequest`: [`MAX_REVOCATION_LISTS`] heads of 82 bytes, and room for later fields.
+pub const MAX_REVOCATIONS_REQUEST_BYTES: usize = 4 << 10;
+
+/// A `RevocationsReply`: [`MAX_REVOCATION_LISTS`] of the longest lists with their envelopes and
+/// delegations (50 KiB each), and as many heads.
+pub const MAX_REVOCATIONS_REPLY_BYTES: usize = 864 << 10;

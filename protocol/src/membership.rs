@@ -10,6 +10,7 @@
 mod admission;
 mod armour;
 mod chain;
+mod exchange;
 mod issuer;
 mod pass;
 mod statement;
@@ -23,6 +24,10 @@ use crate::{
 
 pub use admission::{AdmissionMessage, AdmissionMessageError, NONCE_BYTES, TAG_BYTES};
 pub use chain::{Chain, ChainDecodeError, ChainError, ChainFault, InWords, Issued};
+pub use exchange::{
+    Heads, LIST_DIGEST_BYTES, ListHead, RevocationsMessageError, RevocationsReply,
+    RevocationsRequest,
+};
 pub use issuer::Issuer;
 pub use pass::{PASS_PREFIX, Pass, PassError};
 pub use statement::{

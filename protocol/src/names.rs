@@ -48,11 +48,13 @@ pub enum Protocol {
     Kademlia,
     /// Asking for adverts of given peers.
     Adverts,
+    /// Who has newer lists of revocations, and the lists.
+    Revocations,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Admission,
         Self::Generate,
         Self::Embed,
@@ -60,6 +62,7 @@ impl Protocol {
         Self::Probe,
         Self::Kademlia,
         Self::Adverts,
+        Self::Revocations,
     ];
 
     /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`; of admission,
@@ -73,6 +76,7 @@ impl Protocol {
             Self::Probe => ("probe", 1),
             Self::Kademlia => ("kad", 1),
             Self::Adverts => ("adverts", 1),
+            Self::Revocations => ("revocations", 1),
         };
         format!("/shoal/{swarm}/{name}/{version}")
     }
@@ -229,6 +233,7 @@ mod tests {
                 "/shoal/public/probe/1",
                 "/shoal/public/kad/1",
                 "/shoal/public/adverts/1",
+                "/shoal/public/revocations/1",
             ]
         );
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
