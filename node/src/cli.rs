@@ -28,7 +28,7 @@ use self::terminal::Terminal;
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let command = cli.command.unwrap_or(Command::Up(cli.up));
+    let command = cli.command.unwrap_or(Command::Up(Box::new(cli.up)));
     if matches!(command, Command::Worker) {
         return worker();
     }

@@ -45,7 +45,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the node: serve the OpenAI API until stopped (the default command).
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Chat with a model in the terminal, or answer one prompt.
     Run(RunArgs),
     /// Fetch a model: org/repo[:file-or-quant], a catalog name, a URL or a local file.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::{ModelName, NodeId};
+use protocol::NodeId;
 use toml::Value;
 
 use super::value::{self, Reason};
