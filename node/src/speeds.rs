@@ -1,6 +1,6 @@
 //! How fast each model answers, shared between the answers that measure it and whoever wants to
 //! know, and kept across restarts. What a crash loses is what was measured since the last
-//! [`SAVE_EVERY`]; it is measured again.
+//! minute; it is measured again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
