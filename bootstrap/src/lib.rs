@@ -1,6 +1,7 @@
-//! Bootstrap nodes: where a node that knows nobody begins.
-//!
-//! So far the list that is compiled in, and its parser. The server comes with the swarm's own
-//! issue; nothing here pretends to be it.
+//! Bootstrap nodes: where a node that knows nobody begins. The list that is compiled in, and the
+//! server `shoal-bootstrap`: a known address, a node of the DHT and a relay, without an engine.
 
+pub mod args;
+pub mod health;
 pub mod list;
+pub mod server;

@@ -2,17 +2,22 @@
 //!
 //! Decisions are in [`core`]; beside it libp2p's behaviours of our own, each for one purpose.
 
+pub mod address;
 pub mod admission;
 pub mod candidates;
 pub mod core;
 mod frames;
 pub mod gate;
 pub mod generate;
+pub mod identity;
 pub mod lan;
+pub mod network;
 pub mod peer;
 pub mod probe;
+pub mod providers;
 pub mod reach;
 pub mod rendezvous;
 pub mod resolve;
 pub mod revocations;
 pub mod streams;
+pub mod view;

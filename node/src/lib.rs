@@ -11,7 +11,7 @@ pub mod data_dir;
 pub mod devices;
 pub mod engines;
 pub mod head;
-pub mod identity;
+pub use dht::identity;
 pub mod lifecycle;
 pub mod logging;
 pub mod management;

@@ -1,0 +1,195 @@
+//! The task: waits for whatever comes first, hands it to its part, and lets every core do what is
+//! due. It decides nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Swarm,
+    swarm::SwarmEvent,
+};
+use protocol::{NodeId, UnixMillis, advert::Profile};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    StartError,
+    behaviour::{Behaviour, BehaviourEvent, InsideEvent, swarm},
+    command::Command,
+    config::Config,
+    finding::Finding,
+    joining::Joining,
+    linking::Linking,
+    listening::Listening,
+    telling::Telling,
+    viewing::Viewing,
+};
+use crate::{core::adverts::Moment, view::View};
+
+/// The longest sleep: whatever a core forgot to name is looked at then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// All that the task owns.
+pub(super) struct Actor {
+    pub(super) own: NodeId,
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) rng: StdRng,
+    pub(super) profile: watch::Receiver<Profile>,
+    pub(super) joining: Joining,
+    pub(super) linking: Linking,
+    pub(super) listening: Listening,
+    pub(super) telling: Telling,
+    pub(super) finding: Finding,
+    viewing: Viewing,
+}
+
+impl Actor {
+    /// Sets everything up and listens.
+    pub(super) fn new(
+        config: Config,
+        profile: watch::Receiver<Profile>,
+    ) -> Result<(Self, watch::Receiver<Arc<View>>), StartError> {
+        let now = Instant::now();
+        let own = NodeId::from(&config.key);
+        let mut swarm = swarm(&config)?;
+        let listening = Listening::begin(&config, &mut swarm)?;
+        let joining = Joining::new(&config, own, now);
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let telling = Telling::begin(&config, own, &mut swarm, &mut rng, now);
+        let (viewing, view) = Viewing::new(joining.report(), now);
+        let actor = Self {
+            own,
+            rng,
+            profile,
+            joining,
+            linking: Linking::new(own, config.connections),
+            listening,
+            telling,
+            finding: Finding::default(),
+            viewing,
+            swarm,
+        };
+        Ok((actor, view))
+    }
+
+    /// Runs until told to stop, or until nobody holds the handle any more.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) {
+        self.drive();
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                Some(found) = self.joining.next_search() => self.on_search(found),
+                Ok(()) = self.profile.changed() => self.telling.on_change(),
+                () = tokio::time::sleep_until(deadline.into()) => {}
+                event = self.swarm.select_next_some() => self.on_event(event),
+            }
+            self.drive();
+        }
+    }
+
+    /// This moment on both clocks.
+    pub(super) fn moment() -> Moment {
+        Moment {
+            now: Instant::now(),
+            unix: UnixMillis::from(SystemTime::now()),
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let due = [
+            self.joining.next_deadline(),
+            self.linking.next_deadline(),
+            self.listening.next_deadline(),
+            self.telling.next_deadline(),
+            self.viewing.next_deadline(),
+        ];
+        let latest = Instant::now() + LONGEST_SLEEP;
+        due.into_iter().flatten().fold(latest, Instant::min)
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Find { model, found } => self.find(&model, found),
+            Command::NetworkChanged => self.on_network_changed(),
+        }
+    }
+
+    /// Lets every core do what is due.
+    fn drive(&mut self) {
+        let at = Self::moment();
+        self.drive_joining(at.now);
+        self.drive_linking(at.now);
+        self.drive_listening(at.now);
+        self.drive_telling(at);
+        self.viewing_due(at.now);
+    }
+
+    fn viewing_due(&mut self, now: Instant) {
+        if self.viewing.is_due(now) {
+            let view = self.view(now);
+            self.viewing.show(view, now);
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.viewing.on_change(Instant::now());
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Upnp(_)) => {}
+            SwarmEvent::Behaviour(BehaviourEvent::Candidates(never)) => match never {},
+            SwarmEvent::Behaviour(BehaviourEvent::Inside(event)) => self.on_inside(event),
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => self.on_connected(peer_id, connection_id, &endpoint),
+            SwarmEvent::ConnectionClosed {
+                connection_id, ..
+            } => self.on_disconnected(connection_id),
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                error,
+                ..
+            } => self.on_dial_failed(connection_id, &error),
+            SwarmEvent::ListenerClosed { listener_id, .. } => {
+                self.on_listener_closed(listener_id);
+                self.on_addresses_changed();
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.on_addresses_changed(),
+            _ => {}
+        }
+    }
+
+    fn on_inside(&mut self, event: InsideEvent) {
+        match event {
+            InsideEvent::Identify(event) => self.on_identify(event),
+            InsideEvent::Kad(event) => self.on_kad(event),
+            InsideEvent::Gossip(event) => self.on_gossip(event),
+            InsideEvent::Asking(event) => self.on_asking(event),
+            InsideEvent::Probes(probed) => self.on_probed(&probed),
+            InsideEvent::AutonatClient(event) => self.on_autonat(&event),
+            InsideEvent::RelayClient(event) => self.on_relay_client(&event),
+            InsideEvent::RelayServer(_)
+            | InsideEvent::Dcutr(_)
+            | InsideEvent::AutonatServer(_) => {}
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a node's part in the swarm is set up with. Plain data; nothing is opened here.
+
+use std::net::SocketAddr;
+
+use ed25519_dalek::SigningKey;
+use protocol::{
+    NodeId, Sequence,
+    advert::{NodeRole, Profile},
+    names::SwarmName,
+};
+
+use crate::core::connections;
+
+/// The port that a node listens at unless told otherwise, of UDP and TCP alike.
+pub const DEFAULT_PORT: u16 = 9338;
+
+/// How a node takes part in one swarm.
+pub struct Config {
+    /// The node's identity: it signs what the node says, and proves who it is on connections.
+    pub key: SigningKey,
+    /// Which swarm.
+    pub swarm: SwarmName,
+    /// What the node is, as far as its owner and its engines decide; the network adds the rest.
+    pub profile: Profile,
+    /// Where to listen, each over QUIC and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// A port that is taken is replaced by a free one, rather than refusing to start.
+    pub any_port: bool,
+    /// Addresses at which others reach this node, known beforehand (a server with a fixed one).
+    pub external: Vec<String>,
+    /// Bootstrap nodes, as multiaddrs with their peer; names are resolved at every round.
+    pub bootstrap: Vec<String>,
+    /// Peers of last time, the best first.
+    pub remembered: Vec<Remembered>,
+    /// Look for peers on the local network.
+    pub mdns: bool,
+    /// Ask the router for a port.
+    pub upnp: bool,
+    /// Serve as a relay and as a node of the DHT without being asked whether others can reach it.
+    pub is_server: bool,
+    /// The sequence number of the last advert of an earlier run.
+    pub last_sequence: Option<Sequence>,
+    /// Bounds of connections.
+    pub connections: connections::Config,
+}
+
+/// A peer that was known in an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who.
+    pub node: NodeId,
+    /// Multiaddrs, without the peer.
+    pub addresses: Vec<String>,
+}
+
+impl Config {
+    /// A node that listens on every interface at the default port, with nothing known yet.
+    pub fn new(key: SigningKey, swarm: SwarmName) -> Self {
+        let profile = Profile::new(swarm.clone(), NodeRole::ApiClient);
+        Self {
+            key,
+            swarm,
+            profile,
+            listen: vec![
+                SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)),
+                SocketAddr::from(([0u16; 8], DEFAULT_PORT)),
+            ],
+            any_port: true,
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            remembered: Vec::new(),
+            mdns: true,
+            upnp: true,
+            is_server: false,
+            last_sequence: None,
+            connections: connections::Config::default(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Who serves a model, by the swarm's own DHT: provider records are looked up, and the providers
+//! are asked for their adverts. And this node's own provider records.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
+
+use libp2p::{
+    kad::{self, GetProvidersOk, QueryId, QueryResult, RecordKey as KadKey},
+    request_response::OutboundRequestId,
+};
+use protocol::{
+    ModelName, NodeId,
+    advert::{AdvertQuery, Profile},
+    record_key::{Bucket, Provided, RecordKey},
+};
+use tokio::sync::oneshot;
+
+use super::actor::Actor;
+use crate::peer::{node_id, peer_id};
+
+/// Searches at a time: each is a request for a model that nobody here heard of.
+const MOST_SEARCHES: usize = 64;
+
+/// Providers that one search asks: more than any router tries.
+const MOST_PROVIDERS: usize = 32;
+
+/// Over how many keys the providers of a model are spread; one holds twenty of them.
+const BUCKETS: u16 = 1;
+
+/// One search.
+struct Search {
+    found: Option<oneshot::Sender<usize>>,
+    providers: BTreeSet<NodeId>,
+    /// Requests for adverts that are under way.
+    asked: usize,
+    is_looked_up: bool,
+}
+
+/// Searches, and what this node provides.
+#[derive(Default)]
+pub(super) struct Finding {
+    searches: HashMap<QueryId, Search>,
+    requests: HashMap<OutboundRequestId, QueryId>,
+    provided: BTreeSet<RecordKey>,
+}
+
+impl Actor {
+    /// Looks a model's providers up; `found` is told how many there are once their adverts are
+    /// here.
+    pub(super) fn find(&mut self, model: &ModelName, found: oneshot::Sender<usize>) {
+        if self.finding.searches.len() >= MOST_SEARCHES {
+            let _ = found.send(0);
+            return;
+        }
+        let swarm = self.telling.swarm_name();
+        let keys: Vec<RecordKey> = Bucket::all(BUCKETS)
+            .map(|bucket| RecordKey::provider(swarm, model, Provided::Deployment, bucket))
+            .collect();
+        let mut found = Some(found);
+        let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
+        for key in keys {
+            let query = kad.get_providers(kad_key(&key));
+            let search = Search {
+                found: found.take(),
+                providers: BTreeSet::new(),
+                asked: 0,
+                is_looked_up: false,
+            };
+            self.finding.searches.insert(query, search);
+        }
+    }
+
+    pub(super) fn on_kad(&mut self, event: kad::Event) {
+        let kad::Event::OutboundQueryProgressed {
+            id, result, step, ..
+        } = event
+        else {
+            return;
+        };
+        let QueryResult::GetProviders(result) = result else {
+            return;
+        };
+        if let Ok(GetProvidersOk::FoundProviders { providers, .. }) = result {
+            let nodes: Vec<NodeId> = providers.iter().filter_map(node_id).collect();
+            self.on_providers(id, nodes);
+        }
+        if step.last {
+            if let Some(search) = self.finding.searches.get_mut(&id) {
+                search.is_looked_up = true;
+            }
+            self.end_if_done(id);
+        }
+    }
+
+    fn on_providers(&mut self, id: QueryId, nodes: Vec<NodeId>) {
+        let now = Instant::now();
+        for node in nodes {
+            let Some(search) = self.finding.searches.get_mut(&id) else {
+                return;
+            };
+            let is_full = search.providers.len() >= MOST_PROVIDERS;
+            if node == self.own || is_full || !search.providers.insert(node) {
+                continue;
+            }
+            if self.telling.adverts.known(&node, now).is_some() {
+                continue;
+            }
+            search.asked += 1;
+            let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
+            let request = asking.send_request(&peer_id(&node), AdvertQuery::of([node]));
+            self.finding.requests.insert(request, id);
+        }
+    }
+
+    /// A request for adverts has ended, of a search or not.
+    pub(super) fn on_asked(&mut self, request: OutboundRequestId) {
+        let Some(id) = self.finding.requests.remove(&request) else {
+            return;
+        };
+        if let Some(search) = self.finding.searches.get_mut(&id) {
+            search.asked = search.asked.saturating_sub(1);
+        }
+        self.end_if_done(id);
+    }
+
+    fn end_if_done(&mut self, id: QueryId) {
+        let is_done = |search: &Search| search.is_looked_up && search.asked == 0;
+        if !self.finding.searches.get(&id).is_some_and(is_done) {
+            return;
+        }
+        if let Some(search) = self.finding.searches.remove(&id)
+            && let Some(found) = search.found
+        {
+            let _ = found.send(search.providers.len());
+        }
+    }
+
+    /// Tells the DHT what this node provides now, and takes back what it no longer does.
+    pub(super) fn provide(&mut self, profile: &Profile) {
+        let bucket = Bucket::of(&self.own, BUCKETS);
+        let swarm = self.telling.swarm_name();
+        let deployments = profile.deployments.iter();
+        let wanted: BTreeSet<RecordKey> = deployments
+            .map(|d| RecordKey::provider(swarm, &d.model, Provided::Deployment, bucket))
+            .collect();
+        let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
+        for gone in self.finding.provided.difference(&wanted) {
+            kad.stop_providing(&kad_key(gone));
+        }
+        for new in wanted.difference(&self.finding.provided) {
+            // The store has room for more than an advert names; a failure is repeated with the
+            // next publication anyway.
+            let _ = kad.start_providing(kad_key(new));
+        }
+        self.finding.provided = wanted;
+    }
+}
+
+fn kad_key(key: &RecordKey) -> KadKey {
+    KadKey::new(&key.to_multihash())
+}
