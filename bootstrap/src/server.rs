@@ -74,7 +74,7 @@ pub async fn run(
         cause,
     })?;
     let swarm = args.swarm.clone();
-    let (network, ended) = Network::start(config(args, &identity)?, stop.clone())?;
+    let (network, _, ended) = Network::start(config(args, &identity)?, stop.clone())?;
     info!(node = %identity.id(), %swarm, "serving");
     let page = tokio::spawn(health::serve(health, network.clone(), swarm, stop.clone()));
     let mut views = network.watch();

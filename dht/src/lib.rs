@@ -15,6 +15,7 @@ pub mod network;
 pub mod peer;
 pub mod probe;
 pub mod providers;
+pub mod pulse;
 pub mod reach;
 pub mod rendezvous;
 pub mod resolve;

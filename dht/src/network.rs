@@ -14,21 +14,28 @@ mod gossip;
 mod joining;
 mod linking;
 mod listening;
+mod opening;
 mod telling;
 mod viewing;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use protocol::{ModelName, NodeId, advert::Profile};
+use protocol::{ModelName, NodeId, advert::Profile, names::Protocol};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::{actor::Actor, command::Command};
-pub use self::config::{Config, DEFAULT_PORT, Remembered};
-use crate::view::View;
+pub use self::{
+    config::{Config, DEFAULT_PORT, Remembered},
+    opening::{Inbound, OpenError},
+};
+use crate::{streams::Stream, view::View};
 
 /// Commands that wait for the task: each comes from a request or a person, and waits microseconds.
 const MOST_COMMANDS: usize = 256;
+
+/// Streams of peers that wait to be served: whoever serves takes each at once.
+const MOST_INBOUND: usize = 64;
 
 /// A lookup in the swarm's DHT ends within this.
 const FIND_TIMEOUT: Duration = Duration::from_secs(25);
@@ -69,18 +76,20 @@ pub struct Network {
 
 impl Network {
     /// Joins a swarm: listens, and goes on joining in a task of the present tokio runtime until
-    /// `stop` is cancelled. The future ends when the task has.
+    /// `stop` is cancelled. Streams that peers open come out of the receiver; the future ends when
+    /// the task has.
     ///
     /// # Errors
     /// See [`StartError`]. That nobody can be reached is none: the node goes on trying.
     pub fn start(
         config: Config,
         stop: CancellationToken,
-    ) -> Result<(Self, impl Future<Output = ()>), StartError> {
+    ) -> Result<(Self, mpsc::Receiver<Inbound>, impl Future<Output = ()>), StartError> {
         let (commands, inbox) = mpsc::channel(MOST_COMMANDS);
         let (profile, own_profile) = watch::channel(config.profile.clone());
         let own = NodeId::from(&config.key);
-        let (actor, view) = Actor::new(config, own_profile)?;
+        let (served, inbound) = mpsc::channel(MOST_INBOUND);
+        let (actor, view) = Actor::new(config, own_profile, served)?;
         let task = tokio::spawn(actor.run(inbox, stop));
         let network = Self {
             own,
@@ -95,7 +104,7 @@ impl Network {
                 std::panic::resume_unwind(error.into_panic());
             }
         };
-        Ok((network, ended))
+        Ok((network, inbound, ended))
     }
 
     /// This node.
@@ -130,6 +139,23 @@ impl Network {
         self.commands.send(command).await.map_err(|_| Left)?;
         let answer = tokio::time::timeout(FIND_TIMEOUT, answer).await;
         answer.map_or(Ok(0), |found| found.map_err(|_| Left))
+    }
+
+    /// Opens a stream to a peer, by the connection that serves best, or after a dial.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. With the first bytes it may still turn out that the peer does not speak
+    /// the protocol ([`crate::streams`]).
+    pub async fn open(&self, peer: NodeId, protocol: Protocol) -> Result<Stream, OpenError> {
+        let (opened, answer) = oneshot::channel();
+        let command = Command::Open {
+            peer,
+            protocol,
+            opened,
+        };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| OpenError::Left)?;
+        answer.await.map_err(|_| OpenError::Left)?
     }
 
     /// The network under the node changed: an interface or a default route came or went.

@@ -25,6 +25,7 @@ use super::{
     joining::Joining,
     linking::Linking,
     listening::Listening,
+    opening::{Inbound, Opening},
     telling::Telling,
     viewing::Viewing,
 };
@@ -44,6 +45,7 @@ pub(super) struct Actor {
     pub(super) listening: Listening,
     pub(super) telling: Telling,
     pub(super) finding: Finding,
+    pub(super) opening: Opening,
     viewing: Viewing,
 }
 
@@ -52,6 +54,7 @@ impl Actor {
     pub(super) fn new(
         config: Config,
         profile: watch::Receiver<Profile>,
+        inbound: mpsc::Sender<Inbound>,
     ) -> Result<(Self, watch::Receiver<Arc<View>>), StartError> {
         let now = Instant::now();
         let own = NodeId::from(&config.key);
@@ -70,6 +73,7 @@ impl Actor {
             listening,
             telling,
             finding: Finding::default(),
+            opening: Opening::new(&config.swarm, inbound),
             viewing,
             swarm,
         };
@@ -115,6 +119,7 @@ impl Actor {
             self.linking.next_deadline(),
             self.listening.next_deadline(),
             self.telling.next_deadline(),
+            self.opening.next_deadline(),
             self.viewing.next_deadline(),
         ];
         let latest = Instant::now() + LONGEST_SLEEP;
@@ -124,6 +129,11 @@ impl Actor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Find { model, found } => self.find(&model, found),
+            Command::Open {
+                peer,
+                protocol,
+                opened,
+            } => self.open(peer, protocol, opened),
             Command::NetworkChanged => self.on_network_changed(),
         }
     }
@@ -135,6 +145,7 @@ impl Actor {
         self.drive_linking(at.now);
         self.drive_listening(at.now);
         self.drive_telling(at);
+        self.drive_opening(at.now);
         self.viewing_due(at.now);
     }
 
@@ -163,9 +174,9 @@ impl Actor {
             } => self.on_disconnected(connection_id),
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
+                peer_id,
                 error,
-                ..
-            } => self.on_dial_failed(connection_id, &error),
+            } => self.on_dial_failed(peer_id, connection_id, &error),
             SwarmEvent::ListenerClosed { listener_id, .. } => {
                 self.on_listener_closed(listener_id);
                 self.on_addresses_changed();
@@ -184,7 +195,9 @@ impl Actor {
             InsideEvent::Kad(event) => self.on_kad(event),
             InsideEvent::Gossip(event) => self.on_gossip(event),
             InsideEvent::Asking(event) => self.on_asking(event),
+            InsideEvent::Pulses(never) => match never {},
             InsideEvent::Probes(probed) => self.on_probed(&probed),
+            InsideEvent::Streams(event) => self.on_streams(event),
             InsideEvent::AutonatClient(event) => self.on_autonat(&event),
             InsideEvent::RelayClient(event) => self.on_relay_client(&event),
             InsideEvent::RelayServer(_)

@@ -17,8 +17,12 @@ use super::{
     ask::{Asking, asking},
     config::Config,
     gossip::{Gossip, gossip},
+    opening,
 };
-use crate::{candidates::Candidates, gate::Gated, probe::Probes, providers::ProviderStore};
+use crate::{
+    candidates::Candidates, gate::Gated, probe::Probes, providers::ProviderStore, pulse::Pulses,
+    streams::Streams,
+};
 
 /// A connection that carries nothing goes after this; what carries gossip goes by
 /// [`crate::core::connections`].
@@ -64,8 +68,10 @@ pub(super) struct Inside {
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<ProviderStore>,
     pub(super) gossip: Gossip,
+    pub(super) pulses: Pulses,
     pub(super) asking: Asking,
     pub(super) probes: Probes,
+    pub(super) streams: Streams,
     pub(super) relay_client: relay::client::Behaviour,
     pub(super) relay_server: Toggle<relay::Behaviour>,
     pub(super) dcutr: Toggle<dcutr::Behaviour>,
@@ -132,8 +138,10 @@ fn inside(
         identify: identify::Behaviour::new(identify_config(config, key)),
         kad: kademlia(config, own)?,
         gossip: gossip(&config.swarm)?,
+        pulses: Pulses::default(),
         asking: asking(&config.swarm),
         probes: Probes::new(stream_protocol(config, Protocol::Probe)?),
+        streams: Streams::new(opening::protocols(&config.swarm).into_values().collect()),
         relay_client,
         relay_server: Some(relay_server).into(),
         dcutr: (!config.is_server).then(|| dcutr::Behaviour::new(own)).into(),

@@ -1,7 +1,10 @@
 //! What the handle asks of the task. Plain data.
 
-use protocol::ModelName;
+use protocol::{ModelName, NodeId, names::Protocol};
 use tokio::sync::oneshot;
+
+use super::opening::OpenError;
+use crate::streams::Stream;
 
 /// One wish.
 pub(super) enum Command {
@@ -11,6 +14,15 @@ pub(super) enum Command {
         model: ModelName,
         /// Where to answer.
         found: oneshot::Sender<usize>,
+    },
+    /// Open a stream to a peer.
+    Open {
+        /// To whom.
+        peer: NodeId,
+        /// To speak what.
+        protocol: Protocol,
+        /// Where to answer.
+        opened: oneshot::Sender<Result<Stream, OpenError>>,
     },
     /// What failed before may work now.
     NetworkChanged,

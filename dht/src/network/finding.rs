@@ -26,6 +26,10 @@ const MOST_SEARCHES: usize = 64;
 /// Providers that one search asks: more than any router tries.
 const MOST_PROVIDERS: usize = 32;
 
+/// After how many nodes of the DHT what is provided is told again: until a lookup's end is sure
+/// to be near the key, at the price of a few queries.
+const TELL_AGAIN_AT: [usize; 3] = [1, 4, 16];
+
 /// Over how many keys the providers of a model are spread; one holds twenty of them.
 const BUCKETS: u16 = 1;
 
@@ -44,6 +48,8 @@ pub(super) struct Finding {
     searches: HashMap<QueryId, Search>,
     requests: HashMap<OutboundRequestId, QueryId>,
     provided: BTreeSet<RecordKey>,
+    /// Nodes that came into the routing table since the start.
+    routed: usize,
 }
 
 impl Actor {
@@ -73,11 +79,14 @@ impl Actor {
     }
 
     pub(super) fn on_kad(&mut self, event: kad::Event) {
-        let kad::Event::OutboundQueryProgressed {
-            id, result, step, ..
-        } = event
-        else {
-            return;
+        let (id, result, step) = match event {
+            kad::Event::OutboundQueryProgressed {
+                id, result, step, ..
+            } => (id, result, step),
+            kad::Event::RoutingUpdated {
+                is_new_peer: true, ..
+            } => return self.on_routed(),
+            _ => return,
         };
         let QueryResult::GetProviders(result) = result else {
             return;
@@ -91,6 +100,19 @@ impl Actor {
                 search.is_looked_up = true;
             }
             self.end_if_done(id);
+        }
+    }
+
+    /// The DHT has one more node that we know. What was provided while it had few of them is told
+    /// again, to those that are closer.
+    fn on_routed(&mut self) {
+        self.finding.routed = self.finding.routed.saturating_add(1);
+        if !TELL_AGAIN_AT.contains(&self.finding.routed) {
+            return;
+        }
+        let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
+        for key in &self.finding.provided {
+            let _ = kad.start_providing(kad_key(key));
         }
     }
 

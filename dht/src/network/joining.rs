@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, TransportError,
+    Multiaddr, PeerId, TransportError,
     mdns,
     swarm::{
         ConnectionId, DialError,
@@ -165,7 +165,15 @@ impl Actor {
         self.joining.push(Input::Found(Way::Mdns, candidates));
     }
 
-    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+    pub(super) fn on_dial_failed(
+        &mut self,
+        peer: Option<PeerId>,
+        connection: ConnectionId,
+        error: &DialError,
+    ) {
+        if let Some(node) = peer.as_ref().and_then(node_id) {
+            self.fail_waiting(node);
+        }
         if let Some(id) = self.joining.take_dial(connection) {
             self.joining.push(Input::Failed(id, cause(error)));
         }

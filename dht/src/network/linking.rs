@@ -13,7 +13,7 @@ use crate::{
     address::{Direct, Scope},
     core::{
         connections::{
-            Close, Config, ConnectionId, Connections, Dialer, Opened, Protection, Via,
+            Close, Config, ConnectionId, Connections, Dialer, Opened, Protection, Traffic, Via,
         },
         join::Input,
         rtt::{Estimate, RttEstimator},
@@ -99,6 +99,23 @@ impl Linking {
         self.connections.unprotect(node, protection);
     }
 
+    /// The connection for a new stream.
+    pub(super) fn choose(&self, node: NodeId, traffic: Traffic) -> Option<swarm::ConnectionId> {
+        self.named(self.connections.choose(node, traffic)?)
+    }
+
+    pub(super) fn on_stream_opened(&mut self, connection: swarm::ConnectionId, now: Instant) {
+        if let Some(link) = self.links.get(&connection) {
+            self.connections.on_stream_opened(link.id, now);
+        }
+    }
+
+    pub(super) fn on_stream_closed(&mut self, connection: swarm::ConnectionId, now: Instant) {
+        if let Some(link) = self.links.get(&connection) {
+            self.connections.on_stream_closed(link.id, now);
+        }
+    }
+
     /// Where a peer is connected straight.
     pub(super) fn direct_address(&self, node: NodeId) -> Option<Multiaddr> {
         let mut links = self.links.values().filter(|link| link.node == node);
@@ -139,6 +156,7 @@ impl Actor {
         if is_new {
             self.ask_for_adverts(peer);
         }
+        self.open_waiting(link.node);
     }
 
     /// `None`: nobody that our protocols are for, or somebody who is banned.

@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use ed25519_dalek::SigningKey;
+use futures::{AsyncReadExt, AsyncWriteExt};
 use protocol::{
     advert::{Deployed, NodeRole},
     names::SwarmName,
@@ -16,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Node {
     network: Network,
+    inbound: mpsc::Receiver<Inbound>,
     stop: CancellationToken,
 }
 
@@ -37,8 +39,12 @@ fn config(seed: u8, bootstrap: &[String]) -> Config {
 
 fn start(config: Config) -> Node {
     let stop = CancellationToken::new();
-    let (network, _) = Network::start(config, stop.clone()).unwrap();
-    Node { network, stop }
+    let (network, inbound, _) = Network::start(config, stop.clone()).unwrap();
+    Node {
+        network,
+        inbound,
+        stop,
+    }
 }
 
 /// Waits for a view that shows what is wanted.
@@ -143,9 +149,10 @@ async fn the_last_peer_gone_is_noticed_and_another_is_joined() {
 #[tokio::test]
 async fn nobody_in_reach_has_a_named_cause() {
     let peer = crate::peer::peer_id(&NodeId::from(&SigningKey::from_bytes(&[9; 32])));
-    // Bound and dropped: nothing listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let port = {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        held.local_addr().unwrap().port()
+    };
     let list = [format!("/ip4/127.0.0.1/tcp/{port}/p2p/{peer}")];
     let node = start(config(2, &list));
     let view = until(&node, |view| view.join.state == State::Alone).await;
@@ -178,4 +185,32 @@ async fn the_handle_outlives_the_task_without_hanging() {
     let model: ModelName = "org/model".parse().unwrap();
     let asked = async { while node.network.find(&model).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, asked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_reaches_a_peer_that_was_not_connected() {
+    let (_server, list) = server(1).await;
+    let mut serving = start(config(2, &list));
+    serving.network.set_profile(serves("org/model"));
+    let asking = start(config(3, &list));
+    let peer = serving.network.own();
+    let said = |view: &View| view.peers.get(&peer).is_some_and(|peer| peer.said.is_some());
+    until(&asking, said).await;
+    let mut ours = asking.network.open(peer, Protocol::Generate).await.unwrap();
+    ours.write_all(b"hello").await.unwrap();
+    ours.flush().await.unwrap();
+    let inbound = tokio::time::timeout(PATIENCE, serving.inbound.recv()).await;
+    let mut inbound = inbound.unwrap().unwrap();
+    assert_eq!((inbound.peer, inbound.protocol), (asking.network.own(), Protocol::Generate));
+    let mut bytes = [0; 5];
+    inbound.stream.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+}
+
+#[tokio::test]
+async fn a_peer_of_whom_nothing_is_known_is_out_of_reach() {
+    let node = start(config(1, &[]));
+    let stranger = NodeId::from(&SigningKey::from_bytes(&[9; 32]));
+    let opened = node.network.open(stranger, Protocol::Generate).await;
+    assert_eq!(opened.err(), Some(OpenError::Unreachable));
 }

@@ -1,0 +1,261 @@
+//! Streams to peers and from them: on the connection that the core chooses, after a dial if
+//! there is none.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use libp2p::{
+    Multiaddr, StreamProtocol,
+    multiaddr::Protocol as Part,
+    swarm::dial_opts::{DialOpts, PeerCondition},
+};
+use protocol::{
+    NodeId,
+    names::{Protocol, SwarmName},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::actor::Actor;
+use crate::{
+    address::{Direct, Scope, is_circuit},
+    core::connections::Traffic,
+    peer::{node_id, peer_id},
+    streams::{Event, OpenId, Stream},
+};
+
+/// Wishes that wait for a dial: each is a request under way.
+const MOST_WAITING: usize = 256;
+
+/// A dial takes this long at most: two tries of the transport, or a circuit.
+const DIAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Addresses of one peer that one dial tries.
+const MOST_ADDRESSES: usize = 12;
+
+/// Protocols whose streams are handed to the node.
+const SERVED: [Protocol; 2] = [Protocol::Generate, Protocol::Embed];
+
+/// Why there is no stream to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No address of the peer is known, or none answers.
+    #[error("the peer cannot be reached")]
+    Unreachable,
+    /// Too many wishes wait already, or too many streams are open to the peer.
+    #[error("too many streams are wanted at once")]
+    Busy,
+    /// The connection broke, or the peer does not speak the protocol.
+    #[error("the peer gave no stream")]
+    Refused,
+    /// This node has left the swarm.
+    #[error("this node has left the swarm")]
+    Left,
+}
+
+/// A stream that a peer opened.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Who.
+    pub peer: NodeId,
+    /// What it wants to speak.
+    pub protocol: Protocol,
+    /// The stream.
+    pub stream: Stream,
+}
+
+type Answer = oneshot::Sender<Result<Stream, OpenError>>;
+
+struct Wish {
+    protocol: Protocol,
+    answer: Answer,
+    until: Instant,
+}
+
+/// What waits for a connection, or for a stream on one.
+pub(super) struct Opening {
+    names: BTreeMap<Protocol, StreamProtocol>,
+    waiting: BTreeMap<NodeId, Vec<Wish>>,
+    opening: BTreeMap<OpenId, Answer>,
+    inbound: mpsc::Sender<Inbound>,
+}
+
+/// The names of the protocols whose streams are handed to the node.
+pub(super) fn protocols(swarm: &SwarmName) -> BTreeMap<Protocol, StreamProtocol> {
+    let name = |protocol: Protocol| {
+        StreamProtocol::try_from_owned(protocol.of(swarm)).expect("it begins with a slash")
+    };
+    SERVED.map(|protocol| (protocol, name(protocol))).into()
+}
+
+impl Opening {
+    pub(super) fn new(swarm: &SwarmName, inbound: mpsc::Sender<Inbound>) -> Self {
+        Self {
+            names: protocols(swarm),
+            waiting: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            inbound,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.values().flatten().map(|wish| wish.until).min()
+    }
+}
+
+impl Actor {
+    /// Opens a stream, after a dial if need be.
+    pub(super) fn open(&mut self, node: NodeId, protocol: Protocol, answer: Answer) {
+        if self.linking.is_connected(node) {
+            self.open_on_link(node, protocol, answer);
+            return;
+        }
+        let waiting: usize = self.opening.waiting.values().map(Vec::len).sum();
+        if waiting >= MOST_WAITING {
+            let _ = answer.send(Err(OpenError::Busy));
+            return;
+        }
+        if !self.opening.waiting.contains_key(&node) && !self.dial_peer(node) {
+            let _ = answer.send(Err(OpenError::Unreachable));
+            return;
+        }
+        let wish = Wish {
+            protocol,
+            answer,
+            until: Instant::now() + DIAL_PATIENCE,
+        };
+        self.opening.waiting.entry(node).or_default().push(wish);
+    }
+
+    /// A direct connection if there is one; through a relay only text and control go.
+    fn open_on_link(&mut self, node: NodeId, protocol: Protocol, answer: Answer) {
+        let name = self.opening.names.get(&protocol).cloned();
+        let connection = self.linking.choose(node, Traffic::Control);
+        let (Some(name), Some(connection)) = (name, connection) else {
+            let _ = answer.send(Err(OpenError::Refused));
+            return;
+        };
+        let streams = &mut self.swarm.behaviour_mut().inside.inner_mut().streams;
+        let id = streams.open(peer_id(&node), connection, name);
+        self.opening.opening.insert(id, answer);
+    }
+
+    /// Dials a peer at what is known of it; whether anything is.
+    pub(super) fn dial_peer(&mut self, node: NodeId) -> bool {
+        let addresses = self.addresses_of(node);
+        let options = DialOpts::peer_id(peer_id(&node))
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .extend_addresses_through_behaviour()
+            .build();
+        match self.swarm.dial(options) {
+            Ok(()) => true,
+            // Somebody else's dial to it is under way.
+            Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// What the peer says of where it is, as far as that can be meant for us.
+    fn addresses_of(&self, node: NodeId) -> Vec<Multiaddr> {
+        let Some(known) = self.telling.adverts.known(&node, Instant::now()) else {
+            return Vec::new();
+        };
+        let own: Vec<Direct> = self.swarm.listeners().filter_map(Direct::parse).collect();
+        let texts = known.profile.addresses.iter();
+        let addresses = texts.filter_map(|text| text.as_str().parse::<Multiaddr>().ok());
+        let usable = addresses.filter(|address| is_meant_for(address, &own));
+        usable.take(MOST_ADDRESSES).collect()
+    }
+
+    /// A peer is connected: what waited for it goes on.
+    pub(super) fn open_waiting(&mut self, node: NodeId) {
+        for wish in self.opening.waiting.remove(&node).unwrap_or_default() {
+            self.open_on_link(node, wish.protocol, wish.answer);
+        }
+    }
+
+    /// A dial to a peer failed: what waited for it waits for nothing, unless another led there.
+    pub(super) fn fail_waiting(&mut self, node: NodeId) {
+        for wish in self.opening.waiting.remove(&node).unwrap_or_default() {
+            let _ = wish.answer.send(Err(OpenError::Unreachable));
+        }
+    }
+
+    /// Gives up what has waited too long, or whose asker is gone.
+    pub(super) fn drive_opening(&mut self, now: Instant) {
+        self.opening.waiting.retain(|_, wishes| {
+            let over = wishes.extract_if(.., |wish| wish.until <= now || wish.answer.is_closed());
+            for wish in over {
+                let _ = wish.answer.send(Err(OpenError::Unreachable));
+            }
+            !wishes.is_empty()
+        });
+    }
+
+    pub(super) fn on_streams(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Opened {
+                id,
+                connection,
+                result,
+                ..
+            } => {
+                if result.is_ok() {
+                    self.linking.on_stream_opened(connection, now);
+                }
+                if let Some(answer) = self.opening.opening.remove(&id) {
+                    let _ = answer.send(result.map_err(|_| OpenError::Refused));
+                }
+            }
+            Event::Inbound {
+                peer,
+                connection,
+                protocol,
+                stream,
+            } => {
+                self.linking.on_stream_opened(connection, now);
+                let mut names = self.opening.names.iter();
+                let protocol = names.find_map(|(p, name)| (*name == protocol).then_some(*p));
+                if let (Some(peer), Some(protocol)) = (node_id(&peer), protocol) {
+                    let inbound = Inbound {
+                        peer,
+                        protocol,
+                        stream,
+                    };
+                    // A node that does not keep up drops the stream, which the peer sees at once.
+                    let _ = self.opening.inbound.try_send(inbound);
+                }
+            }
+            Event::Closed { connection, .. } => self.linking.on_stream_closed(connection, now),
+            Event::Refused { .. } => {}
+        }
+    }
+}
+
+/// Whether an address that a peer claims can be meant for a node that listens at these: on the
+/// Internet, in a network that we are in too, or on this machine if we know no other.
+fn is_meant_for(address: &Multiaddr, own: &[Direct]) -> bool {
+    if is_circuit(address) {
+        let relay: Multiaddr = address.iter().take_while(|part| *part != Part::P2pCircuit).collect();
+        return Direct::parse(&relay).is_some_and(|relay| relay.peer.is_some());
+    }
+    Direct::parse(address).is_some_and(|direct| match direct.scope() {
+        Scope::Global => true,
+        Scope::Private => own.iter().any(|here| is_same_network(here.ip, direct.ip)),
+        Scope::Loopback => own.iter().all(|here| here.scope() == Scope::Loopback),
+    })
+}
+
+/// The first 16 bits of IPv4, the first 64 of IPv6: no smaller than any local network.
+fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => one.octets()[..2] == other.octets()[..2],
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..8] == other.octets()[..8],
+        _ => false,
+    }
+}
