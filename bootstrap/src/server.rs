@@ -8,7 +8,7 @@ use std::{
 
 use dht::{
     identity::{Identity, IdentityError},
-    network::{Config, Network, StartError},
+    network::{Config, Network, StartError, both_transports},
 };
 use etcetera::{BaseStrategy, choose_base_strategy};
 use protocol::advert::{NodeRole, Profile};
@@ -104,7 +104,7 @@ fn config(args: Args, identity: &Identity) -> Result<Config, ServerError> {
     profile.version = env!("CARGO_PKG_VERSION").into();
     Ok(Config {
         profile,
-        listen: args.listen,
+        listen: args.listen.into_iter().flat_map(both_transports).collect(),
         any_port: false,
         external: args.external,
         bootstrap: args.bootstrap,

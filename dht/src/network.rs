@@ -18,7 +18,7 @@ mod opening;
 mod telling;
 mod viewing;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use protocol::{ModelName, NodeId, advert::Profile, names::Protocol};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{actor::Actor, command::Command};
 pub use self::{
-    config::{Config, DEFAULT_PORT, Remembered},
+    config::{Config, DEFAULT_PORT, Remembered, both_transports, everywhere},
     opening::{Inbound, OpenError},
 };
 use crate::{streams::Stream, view::View};
@@ -48,7 +48,7 @@ pub enum StartError {
     #[error("cannot listen at {address} for the swarm: {cause} (--listen takes another address)")]
     Listen {
         /// Which.
-        address: SocketAddr,
+        address: String,
         /// What the system says.
         cause: String,
     },

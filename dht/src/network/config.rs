@@ -22,8 +22,8 @@ pub struct Config {
     pub swarm: SwarmName,
     /// What the node is, as far as its owner and its engines decide; the network adds the rest.
     pub profile: Profile,
-    /// Where to listen, each over QUIC and TCP.
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, as multiaddrs of QUIC or TCP.
+    pub listen: Vec<String>,
     /// A port that is taken is replaced by a free one, rather than refusing to start.
     pub any_port: bool,
     /// Addresses at which others reach this node, known beforehand (a server with a fixed one).
@@ -44,6 +44,25 @@ pub struct Config {
     pub connections: connections::Config,
 }
 
+/// Both transports on every interface of both families.
+pub fn everywhere(port: u16) -> Vec<String> {
+    let any = [
+        SocketAddr::from(([0, 0, 0, 0], port)),
+        SocketAddr::from(([0u16; 8], port)),
+    ];
+    any.into_iter().flat_map(both_transports).collect()
+}
+
+/// The multiaddrs of QUIC and of TCP at one address.
+pub fn both_transports(address: SocketAddr) -> [String; 2] {
+    let (ip, port) = (address.ip(), address.port());
+    let kind = if ip.is_ipv4() { "ip4" } else { "ip6" };
+    [
+        format!("/{kind}/{ip}/udp/{port}/quic-v1"),
+        format!("/{kind}/{ip}/tcp/{port}"),
+    ]
+}
+
 /// A peer that was known in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
@@ -61,10 +80,7 @@ impl Config {
             key,
             swarm,
             profile,
-            listen: vec![
-                SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)),
-                SocketAddr::from(([0u16; 8], DEFAULT_PORT)),
-            ],
+            listen: everywhere(DEFAULT_PORT),
             any_port: true,
             external: Vec::new(),
             bootstrap: Vec::new(),

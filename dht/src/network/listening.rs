@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Instant,
 };
 
@@ -51,17 +51,14 @@ impl Listening {
         config: &Config,
         swarm: &mut Swarm<Behaviour>,
     ) -> Result<Self, StartError> {
-        let mut failure = None;
-        let mut listeners = 0;
+        let is_alone = config.listen.len() == 1;
         for address in &config.listen {
-            match listen(swarm, *address, config.any_port) {
-                Ok(()) => listeners += 1,
-                Err(error) => failure = failure.or(Some(error)),
+            let listened = listen(swarm, address, config.any_port);
+            // A machine without IPv6 still has IPv4.
+            let is_spare = address.starts_with("/ip6/::/") && !is_alone;
+            if !is_spare {
+                listened?;
             }
-        }
-        // A machine without IPv6 still has IPv4.
-        if let Some(error) = failure.filter(|_| listeners == 0) {
-            return Err(error);
         }
         for text in &config.external {
             let address = text.parse::<Multiaddr>();
@@ -264,34 +261,25 @@ pub(super) fn dialable(claimed: &[Multiaddr], scope: Scope) -> impl Iterator<Ite
     direct.take(MAX_TOLD).map(|direct| direct.to_multiaddr())
 }
 
-/// Both transports, at the port or, if it is taken and that is allowed, at a free one.
-fn listen(
-    swarm: &mut Swarm<Behaviour>,
-    address: SocketAddr,
-    any_port: bool,
-) -> Result<(), StartError> {
-    let mut result = Ok(());
-    for transport in [Transport::Quic, Transport::Tcp] {
-        let mut listened = swarm.listen_on(multiaddr(address, transport));
-        if listened.is_err() && any_port {
-            let free = SocketAddr::new(address.ip(), 0);
-            listened = swarm.listen_on(multiaddr(free, transport));
-        }
-        if let Err(cause) = listened {
-            let cause = cause.to_string();
-            result = Err(StartError::Listen { address, cause });
-        }
+/// At the port or, if it is taken and that is allowed, at a free one.
+fn listen(swarm: &mut Swarm<Behaviour>, text: &str, any_port: bool) -> Result<(), StartError> {
+    let address = text.parse::<Multiaddr>();
+    let address = address.map_err(|_| StartError::Address(text.to_owned()))?;
+    let mut listened = swarm.listen_on(address.clone());
+    if listened.is_err() && any_port {
+        listened = swarm.listen_on(at_any_port(&address));
     }
-    result
+    listened.map(|_| ()).map_err(|cause| StartError::Listen {
+        address: text.to_owned(),
+        cause: cause.to_string(),
+    })
 }
 
-fn multiaddr(address: SocketAddr, transport: Transport) -> Multiaddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) => Multiaddr::from(ip),
-        IpAddr::V6(ip) => Multiaddr::from(ip),
-    };
-    match transport {
-        Transport::Quic => ip.with(Protocol::Udp(address.port())).with(Protocol::QuicV1),
-        Transport::Tcp => ip.with(Protocol::Tcp(address.port())),
-    }
+fn at_any_port(address: &Multiaddr) -> Multiaddr {
+    let parts = address.iter().map(|part| match part {
+        Protocol::Udp(_) => Protocol::Udp(0),
+        Protocol::Tcp(_) => Protocol::Tcp(0),
+        part => part,
+    });
+    parts.collect()
 }
