@@ -14,6 +14,7 @@ mod gossip;
 mod joining;
 mod linking;
 mod listening;
+mod meeting;
 mod opening;
 mod telling;
 mod viewing;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{actor::Actor, command::Command};
 pub use self::{
-    config::{Config, DEFAULT_PORT, Remembered, both_transports, everywhere},
+    config::{Config, DEFAULT_PORT, Meeting, Remembered, both_transports, everywhere},
     opening::{Inbound, OpenError},
 };
 use crate::{streams::Stream, view::View};

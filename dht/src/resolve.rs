@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, future::Future, io, net::IpAddr, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use tokio::time::{Instant, timeout_at};
 
@@ -56,7 +56,7 @@ pub enum ResolveError {
 }
 
 /// Whoever knows the addresses of names.
-pub trait Lookup {
+pub trait Lookup: Sync {
     /// The addresses of a host, in the order to try them.
     fn lookup(&self, host: &str) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
 }
@@ -167,18 +167,23 @@ pub async fn resolve<L: Lookup>(entries: &[String], lookup: &L) -> Resolved {
 
 /// Asks for each name once.
 async fn ask<L: Lookup>(entries: &[(&String, Entry)], lookup: &L) -> Answers {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for (_, entry) in entries {
         if let Host::Name(name, _) = &entry.host
-            && !names.contains(&name.as_str())
+            && !names.contains(name)
         {
-            names.push(name);
+            names.push(name.clone());
         }
     }
     let deadline = Instant::now() + RESOLVE_TIMEOUT;
-    let asked = names
-        .into_iter()
-        .map(|name| async move { (name.to_owned(), lookup.lookup(name).await) });
+    let one = |name: String| {
+        let answer = async move {
+            let answer = lookup.lookup(&name).await;
+            (name, answer)
+        };
+        answer.boxed()
+    };
+    let asked: Vec<BoxFuture<'_, _>> = names.into_iter().map(one).collect();
     let mut asked = stream::iter(asked).buffer_unordered(CONCURRENT_LOOKUPS);
     let mut answers = Answers::new();
     while let Ok(Some((name, answer))) = timeout_at(deadline, asked.next()).await {

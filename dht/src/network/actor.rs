@@ -24,6 +24,7 @@ use super::{
     finding::Finding,
     joining::Joining,
     linking::Linking,
+    meeting::Meeting,
     listening::Listening,
     opening::{Inbound, Opening},
     telling::Telling,
@@ -42,6 +43,7 @@ pub(super) struct Actor {
     pub(super) profile: watch::Receiver<Profile>,
     pub(super) joining: Joining,
     pub(super) linking: Linking,
+    pub(super) meeting: Meeting,
     pub(super) listening: Listening,
     pub(super) telling: Telling,
     pub(super) finding: Finding,
@@ -69,6 +71,7 @@ impl Actor {
             rng,
             profile,
             joining,
+            meeting: Meeting::new(&config),
             linking: Linking::new(own, config.connections),
             listening,
             telling,
@@ -97,6 +100,7 @@ impl Actor {
                     None => return,
                 },
                 Some(found) = self.joining.next_search() => self.on_search(found),
+                Some(met) = self.meeting.next() => self.on_meeting(met),
                 Ok(()) = self.profile.changed() => self.telling.on_change(),
                 () = tokio::time::sleep_until(deadline.into()) => {}
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -116,6 +120,7 @@ impl Actor {
     fn next_deadline(&self) -> Instant {
         let due = [
             self.joining.next_deadline(),
+            self.meeting.next_deadline(),
             self.linking.next_deadline(),
             self.listening.next_deadline(),
             self.telling.next_deadline(),
@@ -142,6 +147,7 @@ impl Actor {
     fn drive(&mut self) {
         let at = Self::moment();
         self.drive_joining(at.now);
+        self.drive_meeting(at.now);
         self.drive_linking(at.now);
         self.drive_listening(at.now);
         self.drive_telling(at);
@@ -159,7 +165,7 @@ impl Actor {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         self.viewing.on_change(Instant::now());
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Lan(found)) => self.on_lan(found),
             SwarmEvent::Behaviour(BehaviourEvent::Upnp(_)) => {}
             SwarmEvent::Behaviour(BehaviourEvent::Candidates(never)) => match never {},
             SwarmEvent::Behaviour(BehaviourEvent::Inside(event)) => self.on_inside(event),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat, dcutr, identify, identity, kad, mdns,
-    noise, relay,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat, dcutr, identify, identity, kad, noise,
+    relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, upnp, yamux,
 };
@@ -20,7 +20,7 @@ use super::{
     opening,
 };
 use crate::{
-    candidates::Candidates, gate::Gated, probe::Probes, providers::ProviderStore, pulse::Pulses,
+    candidates::Candidates, gate::Gated, lan::{Lan, Voice}, probe::Probes, providers::ProviderStore, pulse::Pulses,
     streams::Streams,
 };
 
@@ -56,7 +56,7 @@ const MAX_RESERVATIONS: usize = 128;
 /// Everything.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(super) lan: Toggle<Lan>,
     pub(super) upnp: Toggle<upnp::tokio::Behaviour>,
     pub(super) candidates: Candidates,
     pub(super) inside: Gated<Inside>,
@@ -118,9 +118,9 @@ fn behaviour(
 ) -> Result<Behaviour, SetupError> {
     let own = key.public().to_peer_id();
     // Without multicast (a container, a locked-down system) the other ways remain.
-    let mdns = config.mdns.then(|| mdns::Behaviour::new(mdns::Config::default(), own));
+    let lan = config.mdns.then(|| Lan::new(own, Voice::Heard));
     Ok(Behaviour {
-        mdns: mdns.and_then(Result::ok).into(),
+        lan: lan.and_then(Result::ok).into(),
         upnp: config.upnp.then(upnp::tokio::Behaviour::default).into(),
         candidates: Candidates::default(),
         inside: Gated::open(inside(config, key, relay)?),

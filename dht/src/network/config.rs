@@ -34,6 +34,8 @@ pub struct Config {
     pub remembered: Vec<Remembered>,
     /// Look for peers on the local network.
     pub mdns: bool,
+    /// Where nodes that know nobody meet.
+    pub meeting: Meeting,
     /// Ask the router for a port.
     pub upnp: bool,
     /// Serve as a relay and as a node of the DHT without being asked whether others can reach it.
@@ -63,6 +65,18 @@ pub fn both_transports(address: SocketAddr) -> [String; 2] {
     ]
 }
 
+/// Where nodes that know nobody meet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Meeting {
+    /// They do not: a private swarm tells nobody that it is there.
+    #[default]
+    Nowhere,
+    /// In the public IPFS DHT.
+    PublicDht,
+    /// In a DHT of the same kind, entered at these multiaddrs: tests, closed networks.
+    At(Vec<String>),
+}
+
 /// A peer that was known in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
@@ -86,6 +100,7 @@ impl Config {
             bootstrap: Vec::new(),
             remembered: Vec::new(),
             mdns: true,
+            meeting: Meeting::Nowhere,
             upnp: true,
             is_server: false,
             last_sequence: None,

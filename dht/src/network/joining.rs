@@ -8,7 +8,6 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId, TransportError,
-    mdns,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
@@ -17,11 +16,12 @@ use libp2p::{
 use protocol::NodeId;
 use tokio::task::JoinSet;
 
-use super::{actor::Actor, config::{Config, Remembered}};
+use super::{actor::Actor, config::{Config, Meeting, Remembered}};
 use crate::{
     address::Direct,
     core::join::{Address, Candidate, Cause, DialId, Input, Join, Output, Report, SearchId, Way},
     peer::{node_id, peer_id},
+    resolve::{SystemLookup, resolve},
 };
 
 /// Multicast DNS is asked and answered within this, or there is nobody.
@@ -42,6 +42,8 @@ pub(super) struct Joining {
     bootstrap: Vec<String>,
     remembered: Vec<Remembered>,
     waiting: Vec<Input>,
+    /// A search of the meeting place that was not begun yet.
+    pub(super) wants_meeting: Option<SearchId>,
 }
 
 impl Joining {
@@ -51,6 +53,7 @@ impl Joining {
             (Way::Remembered, !config.remembered.is_empty()),
             (Way::Bootstrap, !config.bootstrap.is_empty()),
             (Way::Mdns, config.mdns),
+            (Way::Rendezvous, config.meeting != Meeting::Nowhere),
         ];
         let ways: Vec<Way> = used.into_iter().filter_map(|(way, on)| on.then_some(way)).collect();
         Self {
@@ -60,6 +63,7 @@ impl Joining {
             bootstrap: config.bootstrap.clone(),
             remembered: config.remembered.clone(),
             waiting: vec![Input::Tick],
+            wants_meeting: None,
         }
     }
 
@@ -100,11 +104,13 @@ impl Joining {
             Way::Bootstrap => {
                 let list = self.bootstrap.clone();
                 self.searches.spawn(async move {
-                    Found { id, way, found: bootstrap(&list) }
+                    let found = bootstrap(list).await;
+                    Found { id, way, found }
                 });
             }
+            Way::Rendezvous => self.wants_meeting = Some(id),
             // Its answers come by themselves; this only ends the round.
-            _ => {
+            Way::Mdns => {
                 self.searches.spawn(async move {
                     tokio::time::sleep(MDNS_TIME).await;
                     Found { id, way, found: Ok(Vec::new()) }
@@ -149,20 +155,9 @@ impl Actor {
         self.joining.push(Input::NetworkChanged);
     }
 
-    pub(super) fn on_mdns(&mut self, event: mdns::Event) {
-        let mdns::Event::Discovered(found) = event else {
-            return;
-        };
-        let mut candidates: BTreeMap<NodeId, Vec<Address>> = BTreeMap::new();
-        for (peer, address) in found {
-            if let (Some(node), Some(direct)) = (node_id(&peer), Direct::parse(&address)) {
-                candidates.entry(node).or_default().push(direct.to_address());
-            }
-        }
-        let candidates = candidates.into_iter();
-        let candidates = candidates.map(|(peer, addresses)| Candidate { peer, addresses });
-        let candidates = self.not_us(candidates.collect());
-        self.joining.push(Input::Found(Way::Mdns, candidates));
+    pub(super) fn on_lan(&mut self, found: Vec<Candidate>) {
+        let found = self.not_us(found);
+        self.joining.push(Input::Found(Way::Mdns, found));
     }
 
     pub(super) fn on_dial_failed(
@@ -179,7 +174,7 @@ impl Actor {
         }
     }
 
-    fn not_us(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    pub(super) fn not_us(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         candidates.retain(|candidate| candidate.peer != self.own);
         candidates
     }
@@ -215,19 +210,12 @@ fn remembered(peer: &Remembered) -> Option<Candidate> {
     })
 }
 
-fn bootstrap(list: &[String]) -> Result<Vec<Candidate>, Cause> {
-    let mut candidates: BTreeMap<NodeId, Vec<Address>> = BTreeMap::new();
-    for text in list {
-        let direct = text.parse().ok().and_then(|address| Direct::parse(&address));
-        if let Some((peer, direct)) = direct.and_then(|d| Some((d.peer?, d))) {
-            candidates.entry(peer).or_default().push(direct.to_address());
-        }
-    }
+async fn bootstrap(list: Vec<String>) -> Result<Vec<Candidate>, Cause> {
+    let candidates = resolve(&list, &SystemLookup).await.candidates();
     if candidates.is_empty() {
         return Err(Cause::NoAddress);
     }
-    let candidates = candidates.into_iter();
-    Ok(candidates.map(|(peer, addresses)| Candidate { peer, addresses }).collect())
+    Ok(candidates)
 }
 
 /// What a failed dial tells a person.
@@ -288,15 +276,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_list_without_an_address_says_so() {
-        assert_eq!(bootstrap(&["nonsense".into()]), Err(Cause::NoAddress));
+    #[tokio::test]
+    async fn a_list_without_an_address_says_so() {
+        let found = bootstrap(vec!["nonsense".into()]).await;
+        assert_eq!(found, Err(Cause::NoAddress));
         let peer = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
         let list = [
             format!("/ip4/203.0.113.9/udp/9338/quic-v1/p2p/{peer}"),
             format!("/ip4/203.0.113.9/tcp/9338/p2p/{peer}"),
         ];
-        let found = bootstrap(&list).unwrap();
+        let found = bootstrap(list.into()).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].addresses.len(), 2);
     }
