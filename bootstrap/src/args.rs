@@ -12,7 +12,12 @@ use protocol::names::SwarmName;
 #[command(name = "shoal-bootstrap", version)]
 pub struct Args {
     /// The swarm it serves
-    #[arg(long, value_name = "NAME", default_value = "public", env = "SHOAL_SWARM")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "public",
+        env = "SHOAL_SWARM"
+    )]
     pub swarm: SwarmName,
     /// Where to listen, over QUIC and TCP; may be given several times
     #[arg(
@@ -25,10 +30,20 @@ pub struct Args {
     pub listen: Vec<SocketAddr>,
     /// An address at which others reach it, as a multiaddr (`/ip4/203.0.113.9/udp/9338/quic-v1`);
     /// a relay needs one that is confirmed or named here
-    #[arg(long, value_name = "MULTIADDR", env = "SHOAL_EXTERNAL", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "MULTIADDR",
+        env = "SHOAL_EXTERNAL",
+        value_delimiter = ','
+    )]
     pub external: Vec<String>,
     /// Other bootstrap nodes of the swarm, as multiaddrs with their peer
-    #[arg(long, value_name = "MULTIADDR", env = "SHOAL_BOOTSTRAP", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "MULTIADDR",
+        env = "SHOAL_BOOTSTRAP",
+        value_delimiter = ','
+    )]
     pub bootstrap: Vec<String>,
     /// Where the key is kept
     #[arg(long, value_name = "DIR", env = "SHOAL_BOOTSTRAP_DATA_DIR")]

@@ -138,7 +138,7 @@ fn data_dir(args: &Args) -> Result<PathBuf, ServerError> {
 fn write_addresses(folder: &Path, addresses: &[String]) -> Result<(), ServerError> {
     let path = folder.join("addresses");
     let new = folder.join("addresses.new");
-    let written = fs::write(&new, addresses.join("\n") + "\n")
-        .and_then(|()| fs::rename(&new, &path));
+    let written =
+        fs::write(&new, addresses.join("\n") + "\n").and_then(|()| fs::rename(&new, &path));
     written.map_err(|cause| ServerError::DataDir { path, cause })
 }

@@ -244,7 +244,9 @@ mod tests {
         let mut store = ProviderStore::new(PeerId::random());
         let peer = PeerId::random();
         for number in 0..MAX_KEYS {
-            store.add_provider(record(number, PeerId::random())).unwrap();
+            store
+                .add_provider(record(number, PeerId::random()))
+                .unwrap();
         }
         assert!(store.add_provider(record(MAX_KEYS, peer)).is_err());
         let later = now() + MAX_TTL + Duration::from_secs(1);

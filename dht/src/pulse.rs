@@ -94,10 +94,7 @@ impl NetworkBehaviour for Pulses {
         match never {}
     }
 
-    fn poll(
-        &mut self,
-        _: &mut Context<'_>,
-    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         Poll::Pending
     }
 }
@@ -135,9 +132,5 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_connection_event(
-        &mut self,
-        _: ConnectionEvent<'_, DeniedUpgrade, DeniedUpgrade>,
-    ) {
-    }
+    fn on_connection_event(&mut self, _: ConnectionEvent<'_, DeniedUpgrade, DeniedUpgrade>) {}
 }

@@ -94,7 +94,10 @@ impl Peer {
 impl View {
     /// Peers that are connected.
     pub fn connected(&self) -> usize {
-        self.peers.values().filter(|peer| peer.path.is_some()).count()
+        self.peers
+            .values()
+            .filter(|peer| peer.path.is_some())
+            .count()
     }
 
     /// The heads that say that they serve a model, by id: ranking is the router's.

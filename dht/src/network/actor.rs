@@ -7,10 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use libp2p::{
-    Swarm,
-    swarm::SwarmEvent,
-};
+use libp2p::{Swarm, swarm::SwarmEvent};
 use protocol::{NodeId, UnixMillis, advert::Profile};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{mpsc, watch};
@@ -24,8 +21,8 @@ use super::{
     finding::Finding,
     joining::Joining,
     linking::Linking,
-    meeting::Meeting,
     listening::Listening,
+    meeting::Meeting,
     opening::{Inbound, Opening},
     telling::Telling,
     viewing::Viewing,
@@ -175,9 +172,9 @@ impl Actor {
                 endpoint,
                 ..
             } => self.on_connected(peer_id, connection_id, &endpoint),
-            SwarmEvent::ConnectionClosed {
-                connection_id, ..
-            } => self.on_disconnected(connection_id),
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.on_disconnected(connection_id)
+            }
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
                 peer_id,
@@ -206,9 +203,8 @@ impl Actor {
             InsideEvent::Streams(event) => self.on_streams(event),
             InsideEvent::AutonatClient(event) => self.on_autonat(&event),
             InsideEvent::RelayClient(event) => self.on_relay_client(&event),
-            InsideEvent::RelayServer(_)
-            | InsideEvent::Dcutr(_)
-            | InsideEvent::AutonatServer(_) => {}
+            InsideEvent::RelayServer(_) | InsideEvent::Dcutr(_) | InsideEvent::AutonatServer(_) => {
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, upnp, yamux,
 };
-use libp2p::core::upgrade::Version;
 use protocol::names::Protocol;
 
 use super::{
@@ -20,7 +19,12 @@ use super::{
     opening,
 };
 use crate::{
-    candidates::Candidates, gate::Gated, lan::{Lan, Voice}, probe::Probes, providers::ProviderStore, pulse::Pulses,
+    candidates::Candidates,
+    gate::Gated,
+    lan::{Lan, Voice},
+    probe::Probes,
+    providers::ProviderStore,
+    pulse::Pulses,
     streams::Streams,
 };
 
@@ -99,12 +103,7 @@ pub(super) fn swarm(config: &Config) -> Result<Swarm<Behaviour>, StartError> {
     let swarm = builder
         .with_behaviour(|key, relay| behaviour(config, key, relay))
         .map_err(|error| setup(&error))?
-        .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(IDLE_TIMEOUT)
-                // A stream's first message goes with its negotiation: one round trip, not two.
-                .with_substream_upgrade_protocol_override(Version::V1Lazy)
-        })
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
     Ok(swarm)
 }
@@ -144,7 +143,9 @@ fn inside(
         streams: Streams::new(opening::protocols(&config.swarm).into_values().collect()),
         relay_client,
         relay_server: Some(relay_server).into(),
-        dcutr: (!config.is_server).then(|| dcutr::Behaviour::new(own)).into(),
+        dcutr: (!config.is_server)
+            .then(|| dcutr::Behaviour::new(own))
+            .into(),
         autonat_client: (!config.is_server)
             .then(autonat::v2::client::Behaviour::default)
             .into(),

@@ -16,7 +16,10 @@ use libp2p::{
 use protocol::NodeId;
 use tokio::task::JoinSet;
 
-use super::{actor::Actor, config::{Config, Meeting, Remembered}};
+use super::{
+    actor::Actor,
+    config::{Config, Meeting, Remembered},
+};
 use crate::{
     address::Direct,
     core::join::{Address, Candidate, Cause, DialId, Input, Join, Output, Report, SearchId, Way},
@@ -55,7 +58,10 @@ impl Joining {
             (Way::Mdns, config.mdns),
             (Way::Rendezvous, config.meeting != Meeting::Nowhere),
         ];
-        let ways: Vec<Way> = used.into_iter().filter_map(|(way, on)| on.then_some(way)).collect();
+        let ways: Vec<Way> = used
+            .into_iter()
+            .filter_map(|(way, on)| on.then_some(way))
+            .collect();
         Self {
             join: Join::new(&ways, now),
             searches: JoinSet::new(),
@@ -99,7 +105,13 @@ impl Joining {
         match way {
             Way::Remembered => {
                 let found = self.remembered.iter().filter_map(remembered).collect();
-                self.searches.spawn(async move { Found { id, way, found: Ok(found) } });
+                self.searches.spawn(async move {
+                    Found {
+                        id,
+                        way,
+                        found: Ok(found),
+                    }
+                });
             }
             Way::Bootstrap => {
                 let list = self.bootstrap.clone();
@@ -113,7 +125,11 @@ impl Joining {
             Way::Mdns => {
                 self.searches.spawn(async move {
                     tokio::time::sleep(MDNS_TIME).await;
-                    Found { id, way, found: Ok(Vec::new()) }
+                    Found {
+                        id,
+                        way,
+                        found: Ok(Vec::new()),
+                    }
                 });
             }
         }
@@ -129,12 +145,16 @@ impl Actor {
         }
         let mut outputs = Vec::new();
         for input in inputs {
-            self.joining.join.handle(input, now, &mut self.rng, &mut outputs);
+            self.joining
+                .join
+                .handle(input, now, &mut self.rng, &mut outputs);
         }
         for output in outputs {
             match output {
                 Output::Search(id, way) => self.joining.search(id, way),
-                Output::Dial { id, peer, address, .. } => self.dial(id, peer, &address),
+                Output::Dial {
+                    id, peer, address, ..
+                } => self.dial(id, peer, &address),
                 Output::Abandon(id) => self.joining.dials.retain(|_, dial| *dial != id),
                 Output::State(_) => {}
             }
@@ -145,7 +165,8 @@ impl Actor {
         let Found { id, way, found } = ended;
         let failure = found.as_ref().err().copied();
         if let Ok(candidates) = found {
-            self.joining.push(Input::Found(way, self.not_us(candidates)));
+            self.joining
+                .push(Input::Found(way, self.not_us(candidates)));
         }
         self.joining.push(Input::SearchEnded(id, failure));
     }
@@ -221,9 +242,9 @@ async fn bootstrap(list: Vec<String>) -> Result<Vec<Candidate>, Cause> {
 /// What a failed dial tells a person.
 fn cause(error: &DialError) -> Cause {
     match error {
-        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } | DialError::Denied { .. } => {
-            Cause::HandshakeRefused
-        }
+        DialError::WrongPeerId { .. }
+        | DialError::LocalPeerId { .. }
+        | DialError::Denied { .. } => Cause::HandshakeRefused,
         DialError::Transport(attempts) => {
             let causes = attempts.iter().map(|(_, error)| transport_cause(error));
             causes.min().unwrap_or(Cause::NoAddress)

@@ -146,7 +146,10 @@ impl Actor {
         }
         let is_new = !self.linking.is_connected(link.node);
         self.linking.links.insert(connection, link);
-        let closes = self.linking.connections.on_opened(opened(&link, endpoint), Instant::now());
+        let closes = self
+            .linking
+            .connections
+            .on_opened(opened(&link, endpoint), Instant::now());
         self.close(&closes);
         self.on_peers_changed();
         if link.remote.is_some() {

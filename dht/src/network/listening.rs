@@ -1,10 +1,6 @@
 //! Where this node listens, and what others say of how it is reached.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
 use libp2p::{
     Multiaddr, Swarm, autonat, core::transport::ListenerId, identify, kad, multiaddr::Protocol,
@@ -47,10 +43,7 @@ pub(super) struct Listening {
 
 impl Listening {
     /// Listens as configured.
-    pub(super) fn begin(
-        config: &Config,
-        swarm: &mut Swarm<Behaviour>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn begin(config: &Config, swarm: &mut Swarm<Behaviour>) -> Result<Self, StartError> {
         let is_alone = config.listen.len() == 1;
         for address in &config.listen {
             let listened = listen(swarm, address, config.any_port);
@@ -95,7 +88,10 @@ impl Listening {
 
     /// Where others reach this node.
     pub(super) fn external(&self, swarm: &Swarm<Behaviour>) -> Vec<String> {
-        swarm.external_addresses().map(Multiaddr::to_string).collect()
+        swarm
+            .external_addresses()
+            .map(Multiaddr::to_string)
+            .collect()
     }
 
     /// What the swarm is told: first where others were seen to reach this node, then where it
@@ -112,14 +108,20 @@ impl Listening {
                 told.push(address);
             }
         }
-        let texts = told.into_iter().filter_map(|address| address.to_string().parse().ok());
+        let texts = told
+            .into_iter()
+            .filter_map(|address| address.to_string().parse().ok());
         texts.take(MAX_ADDRESSES).collect()
     }
 }
 
 fn is_all_local(told: &[&Multiaddr]) -> bool {
-    let scopes = told.iter().map(|address| Direct::parse(address).map(|d| d.scope()));
-    scopes.into_iter().all(|scope| scope == Some(Scope::Loopback))
+    let scopes = told
+        .iter()
+        .map(|address| Direct::parse(address).map(|d| d.scope()));
+    scopes
+        .into_iter()
+        .all(|scope| scope == Some(Scope::Loopback))
 }
 
 impl Actor {
@@ -172,9 +174,14 @@ impl Actor {
                 kad.add_address(&peer_id, address);
             }
         }
-        let is_relay = info.protocols.iter().any(|protocol| protocol.as_ref() == HOP);
+        let is_relay = info
+            .protocols
+            .iter()
+            .any(|protocol| protocol.as_ref() == HOP);
         if is_relay && link.remote.is_some() {
-            self.listening.reservations.on_offer(link.node, Instant::now());
+            self.listening
+                .reservations
+                .on_offer(link.node, Instant::now());
         }
     }
 
@@ -212,7 +219,9 @@ impl Actor {
             return;
         }
         let mut outputs = Vec::new();
-        self.listening.reservations.poll(now, &mut self.rng, &mut outputs);
+        self.listening
+            .reservations
+            .poll(now, &mut self.rng, &mut outputs);
         for output in outputs {
             match output {
                 Output::Reserve(node) => self.reserve(node, now),
@@ -246,7 +255,10 @@ impl Actor {
         let (Some(remote), Some(seen)) = (link.remote, Direct::parse(address)) else {
             return;
         };
-        self.swarm.behaviour_mut().candidates.on_observed(address.clone());
+        self.swarm
+            .behaviour_mut()
+            .candidates
+            .on_observed(address.clone());
         if remote.transport == Transport::Quic && seen.transport == Transport::Quic {
             let seen = SocketAddr::new(seen.ip, seen.port);
             self.listening.nat.on_observed(remote.ip, seen);

@@ -130,7 +130,8 @@ impl Actor {
         match met {
             Met::Found(candidate) => {
                 let found = self.not_us(vec![candidate]);
-                self.joining.push(join::Input::Found(Way::Rendezvous, found));
+                self.joining
+                    .push(join::Input::Found(Way::Rendezvous, found));
             }
             Met::Searched(id, cause) => self.joining.push(join::Input::SearchEnded(id, cause)),
             Met::Announced(id, ended) => {
@@ -159,7 +160,9 @@ impl Actor {
         }
         let mut outputs = Vec::new();
         for input in std::mem::take(&mut place.waiting) {
-            place.schedule.handle(input, now, &mut self.rng, &mut outputs);
+            place
+                .schedule
+                .handle(input, now, &mut self.rng, &mut outputs);
         }
         for output in outputs {
             match output {

@@ -241,7 +241,10 @@ impl Actor {
 /// Internet, in a network that we are in too, or on this machine if we know no other.
 fn is_meant_for(address: &Multiaddr, own: &[Direct]) -> bool {
     if is_circuit(address) {
-        let relay: Multiaddr = address.iter().take_while(|part| *part != Part::P2pCircuit).collect();
+        let relay: Multiaddr = address
+            .iter()
+            .take_while(|part| *part != Part::P2pCircuit)
+            .collect();
         return Direct::parse(&relay).is_some_and(|relay| relay.peer.is_some());
     }
     Direct::parse(address).is_some_and(|direct| match direct.scope() {

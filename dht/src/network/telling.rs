@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use ed25519_dalek::SigningKey;
 use libp2p::{
     PeerId, Swarm,
     gossipsub::{self, IdentTopic, MessageAcceptance},
@@ -14,7 +15,6 @@ use protocol::{
     limits::MAX_ADVERT_QUERY,
     names::{ShardPrefix, SwarmName, Topic},
 };
-use ed25519_dalek::SigningKey;
 use rand::{RngExt, rngs::StdRng, seq::IteratorRandom};
 
 use super::{actor::Actor, behaviour::Behaviour, config::Config, gossip::score_topic};
@@ -77,7 +77,9 @@ impl Telling {
         let prefix = ShardPrefix::new(0, 0);
         let topic = IdentTopic::new(Topic::Adverts { cell: 0, prefix }.of(&config.swarm));
         let gossip = &mut swarm.behaviour_mut().inside.inner_mut().gossip;
-        gossip.subscribe(&topic).expect("the filter allows the swarm's own topics");
+        gossip
+            .subscribe(&topic)
+            .expect("the filter allows the swarm's own topics");
         score_topic(gossip, &topic);
         Self {
             adverts: Adverts::new(own, config.swarm.clone(), rng.random()),
@@ -106,7 +108,10 @@ impl Telling {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let publish = self.publisher.next_deadline();
-        publish.into_iter().chain(self.adverts.next_deadline()).min()
+        publish
+            .into_iter()
+            .chain(self.adverts.next_deadline())
+            .min()
     }
 
     pub(super) fn swarm_name(&self) -> &SwarmName {
@@ -117,12 +122,21 @@ impl Telling {
 impl Actor {
     /// Says what is to be said, and forgets what is over.
     pub(super) fn drive_telling(&mut self, at: Moment) {
-        if self.telling.adverts.next_deadline().is_some_and(|due| due <= at.now) {
+        if self
+            .telling
+            .adverts
+            .next_deadline()
+            .is_some_and(|due| due <= at.now)
+        {
             for gone in self.telling.adverts.handle_timeout(at.now) {
                 self.telling.answered.remove(&gone);
             }
         }
-        let is_due = self.telling.publisher.next_deadline().is_none_or(|due| due <= at.now);
+        let is_due = self
+            .telling
+            .publisher
+            .next_deadline()
+            .is_none_or(|due| due <= at.now);
         if !std::mem::take(&mut self.telling.is_stale) && !is_due {
             return;
         }
@@ -203,7 +217,11 @@ impl Actor {
         let expired = signed.claimed_expiry() <= at.unix;
         let Ok(advert) = signed.verify(at.unix) else {
             // It may have expired on its way; a wrong signature never comes from somebody honest.
-            return if expired { Verdict::Ignore } else { Verdict::Reject };
+            return if expired {
+                Verdict::Ignore
+            } else {
+                Verdict::Reject
+            };
         };
         let (author, sequence) = (advert.author(), advert.sequence());
         let closeness = self.closeness(&author);
@@ -323,7 +341,10 @@ impl Actor {
         let Some(node) = node_id(peer) else {
             return;
         };
-        let standing = self.telling.scores.on_offence(node, offence, Instant::now());
+        let standing = self
+            .telling
+            .scores
+            .on_offence(node, offence, Instant::now());
         if matches!(standing, Standing::Disconnect | Standing::Banned(_)) {
             self.disconnect(node);
         }

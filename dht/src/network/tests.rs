@@ -100,7 +100,9 @@ async fn two_who_know_one_bootstrap_node_hear_of_each_other() {
     assert!(!head.peer.said.as_ref().unwrap().addresses.is_empty());
     assert!(matches!(view.join.state, State::Joined(_)));
     // What it no longer serves is no longer shown.
-    serving.network.set_profile(Profile::new(SwarmName::public(), NodeRole::Server));
+    serving
+        .network
+        .set_profile(Profile::new(SwarmName::public(), NodeRole::Server));
     until(&asking, |view| view.heads(&model).next().is_none()).await;
 }
 
@@ -126,9 +128,7 @@ async fn providers_are_found_in_the_dht() {
     let asking = start(config(3, &list));
     until(&asking, |view| view.connected() > 0).await;
     let model: ModelName = "org/rare".parse().unwrap();
-    let found = async {
-        while asking.network.find(&model).await.unwrap() == 0 {}
-    };
+    let found = async { while asking.network.find(&model).await.unwrap() == 0 {} };
     tokio::time::timeout(PATIENCE, found).await.unwrap();
     let nobody: ModelName = "org/nobody".parse().unwrap();
     assert_eq!(asking.network.find(&nobody).await, Ok(0));
@@ -143,7 +143,10 @@ async fn the_last_peer_gone_is_noticed_and_another_is_joined() {
     until(&node, |view| view.connected() == 2).await;
     let gone = first.network.own();
     drop(first);
-    until(&node, |view| view.peers.get(&gone).is_none_or(|peer| peer.path.is_none())).await;
+    until(&node, |view| {
+        view.peers.get(&gone).is_none_or(|peer| peer.path.is_none())
+    })
+    .await;
     assert_eq!(node.network.view().connected(), 1);
     drop(second);
     until(&node, |view| view.connected() == 0).await;
@@ -172,8 +175,13 @@ async fn a_taken_port_is_replaced_only_if_that_is_allowed() {
         any_port: false,
         ..config(1, &[])
     };
-    let error = Network::start(strict, CancellationToken::new()).err().unwrap();
-    assert!(error.to_string().contains(&address.port().to_string()), "{error}");
+    let error = Network::start(strict, CancellationToken::new())
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains(&address.port().to_string()),
+        "{error}"
+    );
     let lenient = start(Config {
         listen: both_transports(address).into(),
         ..config(1, &[])
@@ -197,14 +205,21 @@ async fn a_stream_reaches_a_peer_that_was_not_connected() {
     serving.network.set_profile(serves("org/model"));
     let asking = start(config(3, &list));
     let peer = serving.network.own();
-    let said = |view: &View| view.peers.get(&peer).is_some_and(|peer| peer.said.is_some());
+    let said = |view: &View| {
+        view.peers
+            .get(&peer)
+            .is_some_and(|peer| peer.said.is_some())
+    };
     until(&asking, said).await;
     let mut ours = asking.network.open(peer, Protocol::Generate).await.unwrap();
     ours.write_all(b"hello").await.unwrap();
     ours.flush().await.unwrap();
     let inbound = tokio::time::timeout(PATIENCE, serving.inbound.recv()).await;
     let mut inbound = inbound.unwrap().unwrap();
-    assert_eq!((inbound.peer, inbound.protocol), (asking.network.own(), Protocol::Generate));
+    assert_eq!(
+        (inbound.peer, inbound.protocol),
+        (asking.network.own(), Protocol::Generate)
+    );
     let mut bytes = [0; 5];
     inbound.stream.read_exact(&mut bytes).await.unwrap();
     assert_eq!(&bytes, b"hello");

@@ -15,7 +15,10 @@ use tokio::sync::watch;
 
 use super::actor::Actor;
 use crate::{
-    core::{adverts::{Closeness, Known}, join::Report},
+    core::{
+        adverts::{Closeness, Known},
+        join::Report,
+    },
     view::{Peer, Said, View},
 };
 
