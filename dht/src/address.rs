@@ -70,7 +70,7 @@ impl Direct {
     }
 
     /// The address without a peer, for the join.
-    pub fn to_address(&self) -> Address {
+    pub fn to_address(self) -> Address {
         Address {
             text: self.to_multiaddr().to_string(),
             family: if self.ip.is_ipv4() {
@@ -83,7 +83,7 @@ impl Direct {
     }
 
     /// The address without a peer.
-    pub fn to_multiaddr(&self) -> Multiaddr {
+    pub fn to_multiaddr(self) -> Multiaddr {
         let address = Multiaddr::from(self.ip);
         match self.transport {
             Transport::Quic => address
