@@ -25,4 +25,5 @@ pub mod serving;
 pub mod shelf;
 pub mod speeds;
 pub mod store;
+pub mod swarm;
 pub mod up;

@@ -56,6 +56,9 @@ pub enum UpError {
     /// The API cannot listen.
     #[error("{0}")]
     Bind(String),
+    /// The node's part in the swarm does not start.
+    #[error(transparent)]
+    Network(#[from] dht::network::StartError),
     /// A model that `--model` names cannot be had.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -100,27 +103,38 @@ pub fn run(
     let store = Store::open(&dir.layout().state())?;
     info!(node = %identity.id(), data_dir = %dir.layout().root().display(), "starting");
     info!(config = effective.to_line(), "configuration in effect");
-    if !effective.config.offline {
-        let setup = swarm(&effective.config, &dir, &identity)?;
-        info!(
-            swarm = setup.as_ref().map(|setup| setup.name.to_string()),
-            "swarm"
-        );
-    }
+    let setup = swarm(&effective.config, &dir, &identity)?;
     let runtime = runtime()?;
-    let ending = runtime.block_on(serve(effective, &dir, &identity, store, announce));
+    let start = Start {
+        effective,
+        identity: &identity,
+        store,
+        setup,
+    };
+    let ending = runtime.block_on(serve(start, &dir, announce));
     // Whatever still runs was told to end and had its time; workers end with the process.
     runtime.shutdown_timeout(Duration::ZERO);
     ending
 }
 
-/// The swarm to join. `None`: it would not take this node now, which then serves alone; why is
-/// in the log and in `shoal swarm status`.
+/// What a node starts with.
+struct Start<'a> {
+    effective: Effective,
+    identity: &'a Identity,
+    store: Store,
+    setup: Option<SwarmSetup>,
+}
+
+/// The swarm to join. `None`: it is to stay off every network, or the swarm would not
+/// take this node now, which then serves alone; why is in the log and in `shoal swarm status`.
 fn swarm(
     config: &Config,
     dir: &DataDir,
     identity: &Identity,
 ) -> Result<Option<SwarmSetup>, SwarmError> {
+    if config.offline {
+        return Ok(None);
+    }
     match SwarmSetup::prepare(&config.swarm, dir.layout(), identity, unix_now()) {
         Ok(setup) => Ok(Some(setup)),
         Err(error) if error.is_not_member() => {
@@ -141,16 +155,14 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 async fn serve(
-    effective: Effective,
+    start: Start<'_>,
     dir: &DataDir,
-    identity: &Identity,
-    store: Store,
     announce: &mut (dyn FnMut(Listening) + Send),
 ) -> Result<Ending, UpError> {
     let mut signals = Signals::listen()?;
     let shutdown = CancellationToken::new();
-    let config = effective.config.clone();
-    let parts = Parts::build(effective, identity, store).await?;
+    let config = start.effective.config.clone();
+    let parts = Parts::build(start).await?;
     let server = Server::bind(
         web_config(&config),
         Arc::clone(&parts.backend),

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use protocol::advert::NodeRole;
+use protocol::names::SwarmName;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,23 +14,24 @@ use tracing::warn;
 use web::manage::StoredModel;
 use web::{Backend, Readiness};
 
-use super::UpError;
 use super::pinned::{self, Pinned};
-use crate::config::{Config, Effective};
+use super::{Start, UpError};
+use crate::config::Config;
 use crate::core::residency::Policy;
 use crate::core::sizing::{Wish, default_budget};
 use crate::devices::Devices;
 use crate::engines::{Engines, NoEngines};
 use crate::head::Surroundings;
-use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
-use crate::peers::NoPeers;
+use crate::peers::{NoPeers, Peers};
+use crate::profile::Sources;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{Router, Shelf};
+use crate::serving::{self, Serving};
 use crate::shelf;
-use crate::store::Store;
+use crate::swarm::{Joined, Memory, SwarmPeers};
 
 /// Everything that a running node is made of.
 pub(super) struct Parts {
@@ -38,6 +41,7 @@ pub(super) struct Parts {
     residency: Residency,
     residency_stop: CancellationToken,
     residency_task: JoinHandle<()>,
+    swarm_task: Option<JoinHandle<()>>,
     pinned: Vec<Pinned>,
     loads_nothing: bool,
     ready: watch::Sender<Readiness>,
@@ -45,11 +49,13 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Builds them; nothing is loaded yet.
-    pub(super) async fn build(
-        effective: Effective,
-        identity: &Identity,
-        store: Store,
-    ) -> Result<Self, UpError> {
+    pub(super) async fn build(start: Start<'_>) -> Result<Self, UpError> {
+        let Start {
+            effective,
+            identity,
+            store,
+            setup: swarm,
+        } = start;
         let config = effective.config.clone();
         let models = shelf::open(&config, &store)?;
         let pinned = pinned::find(&config, &models).await?;
@@ -75,8 +81,44 @@ impl Parts {
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
+        let joined = match &swarm {
+            Some(setup) => {
+                let memory = Memory::open(&store)?;
+                Joined::begin(setup, identity, memory, residency_stop.clone())?
+            }
+            None => None,
+        };
+        let peers: Arc<dyn Peers> = match &joined {
+            Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
+            None => Arc::new(NoPeers),
+        };
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
-            .with_peers(Arc::new(NoPeers), config.privacy.clone());
+            .with_peers(peers, config.privacy.clone());
+        let swarm_task = joined.map(|joined| {
+            let (serving, following) = Serving::new(serving::Parts {
+                local: Arc::clone(router.own()) as _,
+                residency: residency.clone(),
+                config: config.serving.clone(),
+                stop: residency_stop.clone(),
+            });
+            let sources = Sources {
+                swarm: SwarmName::public(),
+                role: match no_engine(&config) {
+                    Some(_) => NodeRole::ApiClient,
+                    None => NodeRole::Server,
+                },
+                memory_bytes: config.residency.memory_limit_bytes,
+                config: config.serving.clone(),
+                residency: residency.clone(),
+                serving: serving.clone(),
+                devices: Arc::clone(&management.devices),
+            };
+            let (profile, telling) = sources.follow(residency_stop.clone());
+            let running = joined.run(serving, profile);
+            tokio::spawn(async move {
+                tokio::join!(following, telling, running);
+            })
+        });
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
@@ -84,6 +126,7 @@ impl Parts {
             residency,
             residency_stop,
             residency_task: tokio::spawn(task),
+            swarm_task,
             pinned,
             loads_nothing: no_engine(&config).is_some(),
             ready,
@@ -140,9 +183,16 @@ impl Parts {
     /// Unloads every model, within a deadline and until a further signal.
     pub(super) async fn leave(self, deadline: Duration, signals: &mut Signals) {
         self.residency_stop.cancel();
+        let swarm = async {
+            match self.swarm_task {
+                Some(task) => task.await,
+                None => Ok(()),
+            }
+        };
+        let all = async { tokio::join!(self.residency_task, swarm) };
         tokio::select! {
             biased;
-            _ = self.residency_task => {}
+            _ = all => {}
             name = signals.next() => warn!(signal = name, "stopped at once"),
             () = tokio::time::sleep(deadline) => warn!("models did not end in time"),
         }

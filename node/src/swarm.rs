@@ -1,0 +1,115 @@
+//! The node's part in the swarm: dht's network with the router on one side and the serving of
+//! peers on the other. It translates; whom to ask is the router's to decide, whom to answer is
+//! [`Serving`]'s, whom to know is dht's.
+
+mod asking;
+mod memory;
+mod offering;
+
+use dht::identity::Identity;
+use dht::network::{Config, Inbound, Meeting, Network, StartError};
+use protocol::advert::Profile;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use self::asking::SwarmPeers;
+pub use self::memory::{Memory, MemoryError};
+use crate::config::ListenConfig;
+use crate::memberships::SwarmSetup;
+use crate::serving::Serving;
+
+/// The network, and what has to be done with it.
+pub struct Joined {
+    /// The handle.
+    pub network: Network,
+    inbound: mpsc::Receiver<Inbound>,
+    ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    memory: Memory,
+    stop: CancellationToken,
+}
+
+impl Joined {
+    /// Begins to join the swarm. `None`: a private swarm, whose members this build cannot tell
+    /// from strangers yet, so it does not speak there at all.
+    ///
+    /// # Errors
+    /// No address can be listened at, or an address of the configuration is none.
+    pub fn begin(
+        setup: &SwarmSetup,
+        identity: &Identity,
+        memory: Memory,
+        stop: CancellationToken,
+    ) -> Result<Option<Self>, StartError> {
+        if setup.membership.is_some() {
+            warn!(swarm = %setup.name, "private swarms are not joined yet; this node serves alone");
+            return Ok(None);
+        }
+        let config = config(setup, identity, &memory);
+        let (network, inbound, ended) = Network::start(config, stop.clone())?;
+        Ok(Some(Self {
+            network,
+            inbound,
+            ended: Box::pin(ended),
+            memory,
+            stop,
+        }))
+    }
+
+    /// Serves peers, tells the swarm what the node is, and remembers peers, until the network has
+    /// ended.
+    pub async fn run(self, serving: Serving, mut profile: watch::Receiver<Profile>) {
+        let Self {
+            network,
+            mut inbound,
+            ended,
+            memory,
+            stop,
+        } = self;
+        let telling = async {
+            loop {
+                network.set_profile(profile.borrow_and_update().clone());
+                if profile.changed().await.is_err() {
+                    stop.cancelled().await;
+                    return;
+                }
+            }
+        };
+        let offering = async {
+            let mut answers = JoinSet::new();
+            let room = dht::generate::RequestRoom::default();
+            while let Some(stream) = inbound.recv().await {
+                while answers.try_join_next().is_some() {}
+                answers.spawn(offering::answer(stream, serving.clone(), room.clone()));
+            }
+            answers.shutdown().await;
+        };
+        let remembering = memory.keep(network.watch(), stop.clone());
+        let all = async { tokio::join!(telling, offering, remembering) };
+        tokio::select! {
+            biased;
+            _ = all => {}
+            () = ended => {}
+        }
+    }
+}
+
+fn config(setup: &SwarmSetup, identity: &Identity, memory: &Memory) -> Config {
+    let listen = setup.listen.addresses();
+    Config {
+        listen: listen.iter().map(ToString::to_string).collect(),
+        any_port: setup.listen == ListenConfig::Default,
+        bootstrap: setup.bootstrap.iter().map(ToString::to_string).collect(),
+        remembered: memory.peers(),
+        last_sequence: memory.sequence(),
+        mdns: setup.mdns,
+        upnp: setup.mdns,
+        meeting: if setup.rendezvous {
+            Meeting::PublicDht
+        } else {
+            Meeting::Nowhere
+        },
+        ..Config::new(identity.signing_key().clone(), setup.name.clone())
+    }
+}

@@ -1,0 +1,160 @@
+//! The swarm as the router asks it: heads out of the view, answers over streams.
+
+use async_trait::async_trait;
+use dht::generate::{Answer, EmbedError, embed};
+use dht::network::{Network, OpenError as NoStream};
+use dht::view::{self, Head};
+use futures::StreamExt;
+use protocol::generate::{
+    EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateEvent, GenerateRequest,
+    generate_event::Event,
+};
+use protocol::limits::MAX_FAILURE_MESSAGE_BYTES;
+use protocol::names::Protocol;
+use protocol::{ModelName, NodeId};
+use tokio::sync::mpsc;
+use web::backend::GenerateStream;
+
+use crate::peers::{OpenError, Path, Peers, RemoteHead};
+
+/// Events that wait for the router: a slow client holds the peer back, not this node's memory.
+const EVENT_CHANNEL: usize = 64;
+
+/// The swarm behind the router.
+pub struct SwarmPeers {
+    network: Network,
+}
+
+impl SwarmPeers {
+    /// Over this network.
+    pub fn new(network: Network) -> Self {
+        Self { network }
+    }
+}
+
+#[async_trait]
+impl Peers for SwarmPeers {
+    fn candidates(&self, model: &ModelName) -> Vec<RemoteHead> {
+        let view = self.network.view();
+        let heads = view.heads(model).filter(serves_us);
+        heads.map(|head| remote(&head)).collect()
+    }
+
+    fn models(&self) -> Vec<ModelName> {
+        let view = self.network.view();
+        let heads = view.all_heads().filter(serves_us);
+        let mut models: Vec<ModelName> = heads.map(|head| head.deployed.model.clone()).collect();
+        models.sort();
+        models.dedup();
+        models
+    }
+
+    async fn open(
+        &self,
+        peer: NodeId,
+        request: GenerateRequest,
+    ) -> Result<GenerateStream, OpenError> {
+        let stream = self.network.open(peer, Protocol::Generate).await;
+        let stream = stream.map_err(no_stream)?;
+        let answer = Answer::new(stream, &request).map_err(|_| too_large())?;
+        let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
+        tokio::spawn(forward(answer, peer, sender));
+        Ok(receiver)
+    }
+
+    async fn embed(&self, peer: NodeId, request: EmbedRequest) -> Result<EmbedResponse, OpenError> {
+        let stream = self.network.open(peer, Protocol::Embed).await;
+        let stream = stream.map_err(no_stream)?;
+        embed(stream, &request).await.map_err(|error| match error {
+            EmbedError::Failed(failure) => OpenError::Refused(shown(failure)),
+            _ => OpenError::Unreachable,
+        })
+    }
+}
+
+/// Whoever serves nobody that its owner does not know is not asked.
+fn serves_us(head: &Head<'_>) -> bool {
+    let said = head.peer.said.as_ref();
+    said.is_some_and(|said| said.serves_strangers)
+}
+
+fn remote(head: &Head<'_>) -> RemoteHead {
+    let deployed = head.deployed;
+    RemoteHead {
+        node: head.node,
+        context_tokens: deployed.context_tokens,
+        parallel: deployed.parallel,
+        running: deployed.running,
+        queued: deployed.queued,
+        prefill_tokens_per_second: deployed.prefill_tokens_per_second,
+        decode_tokens_per_second: deployed.decode_tokens_per_second,
+        rtt: head.peer.round_trip(),
+        is_member: false,
+        path: match head.peer.path {
+            Some(view::Path::Relayed) => Path::Relayed,
+            Some(view::Path::Direct) | None => Path::Direct,
+        },
+    }
+}
+
+/// Hands the events on until the last one, until the peer is lost, or until nobody wants them.
+async fn forward<A>(mut answer: A, peer: NodeId, sender: mpsc::Sender<GenerateEvent>)
+where
+    A: futures::Stream<Item = Result<GenerateEvent, dht::generate::CallError>> + Unpin,
+{
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            event = answer.next() => event,
+        };
+        let Some(Ok(mut event)) = event else {
+            return;
+        };
+        match &mut event.event {
+            // Who it is was proved by the connection, whatever it says.
+            Some(Event::Started(started)) => started.served_by = peer.to_string(),
+            Some(Event::Failed(failure)) => *failure = shown(std::mem::take(failure)),
+            _ => {}
+        }
+        if sender.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A peer's failure, cut to what a person is shown.
+fn shown(mut failure: Failure) -> Failure {
+    let message = &mut failure.message;
+    let end = message.floor_char_boundary(MAX_FAILURE_MESSAGE_BYTES);
+    message.truncate(end);
+    failure
+}
+
+fn no_stream(error: NoStream) -> OpenError {
+    match error {
+        NoStream::Busy => OpenError::Refused(
+            Failure::new(ErrorCode::Overloaded, "too many requests to this peer")
+                .with_retry_after(1),
+        ),
+        _ => OpenError::Unreachable,
+    }
+}
+
+fn too_large() -> OpenError {
+    let message = "the request is longer than a peer takes";
+    OpenError::Refused(Failure::new(ErrorCode::InvalidRequest, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_failure_is_cut_at_a_character() {
+        let failure = Failure::new(ErrorCode::Internal, "ü".repeat(MAX_FAILURE_MESSAGE_BYTES));
+        let cut = shown(failure).message;
+        assert!(cut.len() <= MAX_FAILURE_MESSAGE_BYTES);
+        assert!(cut.chars().all(|c| c == 'ü'));
+    }
+}
