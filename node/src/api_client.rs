@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use web::manage::{DeviceStatus, LoadedModel, NodeStatus, PullEvent, StoredModel};
+use web::manage::{DeviceStatus, LoadedModel, NodeStatus, PullEvent, StoredModel, SwarmStatus};
 
 pub use self::chat::{Chunk, Question, Turn};
 pub use self::events::Events;
@@ -145,6 +145,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn loaded(&self) -> Result<Vec<LoadedModel>, ClientError> {
         self.json(self.request(Method::GET, "/api/loaded")).await
+    }
+
+    /// The swarm as the node sees it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn peers(&self) -> Result<SwarmStatus, ClientError> {
+        self.json(self.request(Method::GET, "/api/peers")).await
     }
 
     /// Removes a model; answers the bytes freed.

@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod join;
 mod models;
+mod peers;
 mod pull;
 mod status;
 mod swarm;
@@ -51,6 +52,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Rm(args) => status::rm(&args, terminal),
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
+        Command::Peers(args) => peers::run(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
         Command::Swarm(args) => swarm::run(args.command, terminal),
         Command::Join(args) => join::run(&args, terminal),

@@ -6,17 +6,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
     DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PullEvent, PullRequest,
-    StoredModel,
+    StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;
 use crate::devices::Devices;
 use crate::models::{Models, PullError, RemoveError, ResolveError};
 use crate::residency::{AcquireError, ExamineError, Residency};
+use crate::swarm;
 
 /// The running node, for the command line and the console.
 pub struct NodeManagement {
@@ -30,6 +32,10 @@ pub struct NodeManagement {
     pub effective: Effective,
     /// Who the node is.
     pub id: NodeId,
+    /// The node's part in the swarm; empty: it is in none.
+    pub network: OnceLock<Network>,
+    /// The swarm's name.
+    pub swarm_name: String,
     /// When it started.
     pub started: Instant,
     /// Told when the files of the private swarm changed; whoever runs the swarm listens.
@@ -118,6 +124,16 @@ impl Management for NodeManagement {
     async fn unload(&self, name: &str) -> Result<(), ManageError> {
         self.residency.unload(&self.full_name(name)?).await;
         Ok(())
+    }
+
+    async fn peers(&self) -> SwarmStatus {
+        match self.network.get() {
+            Some(network) => swarm::status(&self.swarm_name, &network.view()),
+            None => SwarmStatus {
+                state: "off".into(),
+                ..SwarmStatus::default()
+            },
+        }
     }
 
     async fn reload_swarm(&self) -> Result<(), ManageError> {

@@ -5,6 +5,7 @@
 mod asking;
 mod memory;
 mod offering;
+mod status;
 
 use dht::identity::Identity;
 use dht::network::{Config, Inbound, Meeting, Network, StartError};
@@ -16,6 +17,7 @@ use tracing::warn;
 
 pub use self::asking::SwarmPeers;
 pub use self::memory::{Memory, MemoryError};
+pub use self::status::status;
 use crate::config::ListenConfig;
 use crate::memberships::SwarmSetup;
 use crate::serving::Serving;

@@ -121,9 +121,16 @@ fn request(seed: u64, tools: Option<(Mode, &str)>) -> GenerateRequest {
     }
 }
 
+/// Nothing holds an engine here.
+struct Nothing;
+
+impl Hold for Nothing {
+    fn on_answered(&self, _: &Answered) {}
+}
+
 /// The whole answer in one delta, and how it ended.
 async fn answer(head: &Head, request: GenerateRequest) -> (Delta, FinishReason) {
-    let mut stream = head.generate(request, ()).await.unwrap();
+    let mut stream = head.generate(request, Nothing).await.unwrap();
     let mut whole = Delta::default();
     while let Some(event) = stream.recv().await {
         match event.event.unwrap() {

@@ -15,18 +15,35 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
+/// No test leaves this machine, nor finds another test's nodes.
+pub const ON_LOOPBACK: [(&str, &str); 4] = [
+    ("SHOAL_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1"),
+    ("SHOAL_BOOTSTRAP", ""),
+    ("SHOAL_MDNS", "false"),
+    ("SHOAL_RENDEZVOUS", "false"),
+];
+
 /// The `shoal` binary that lies beside the running test or benchmark.
 ///
 /// # Errors
 /// When it was not built.
 pub fn shoal_binary() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join("shoal"))
-        .find(|binary| binary.is_file())
-        .context("no shoal binary beside this test: run `cargo build -p node`")
+    binary("shoal").context("no shoal binary beside this test: run `cargo build -p node`")
+}
+
+/// The `shoal-bootstrap` binary that lies beside the running test.
+///
+/// # Errors
+/// When it was not built.
+pub fn bootstrap_binary() -> Result<PathBuf> {
+    binary("shoal-bootstrap")
+        .context("no shoal-bootstrap binary beside this test: run `cargo build -p bootstrap`")
+}
+
+fn binary(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let mut folders = own.ancestors().skip(1).take(2);
+    folders.find_map(|folder| Some(folder.join(name)).filter(|binary| binary.is_file()))
 }
 
 /// A model of the repository's fixtures.
@@ -95,6 +112,7 @@ impl Node {
             .args(["up", "--api", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(args)
+            .envs(ON_LOOPBACK)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

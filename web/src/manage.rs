@@ -10,6 +10,7 @@
 //! | `GET /api/loaded` | | `[LoadedModel]` |
 //! | `POST /api/load` | [`ModelName`] | [`LoadedModel`], once it is ready |
 //! | `POST /api/unload` | [`ModelName`] | `{}` |
+//! | `GET /api/peers` | | [`SwarmStatus`] |
 //! | `POST /api/swarm/reload` | | `{}`, once the swarm was told |
 //! | `POST /api/bench` | | `[DeviceStatus]` |
 //! | `GET /api/config` | | TOML, `text/plain` |
@@ -106,6 +107,62 @@ pub struct DeviceStatus {
     pub bandwidth_bytes_per_second: Option<f64>,
 }
 
+/// The swarm as the node sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SwarmStatus {
+    /// Its name; `None`: the node is in none (`--offline`, or it was not taken).
+    pub swarm: Option<String>,
+    /// `joining`, `joined` or `alone`; `off` without a swarm.
+    pub state: String,
+    /// What lies between the node and the Internet: `public`, `endpoint-independent`,
+    /// `symmetric` or `unknown`.
+    pub nat: String,
+    /// IPv6 gets no answers on this network while IPv4 does.
+    pub ipv6_black_holed: bool,
+    /// Where the node listens, as multiaddrs with its peer id: what others can be given.
+    pub listening: Vec<String>,
+    /// Where others were seen to reach it.
+    pub external: Vec<String>,
+    /// How each way into the swarm fared.
+    pub ways: Vec<WayStatus>,
+    /// Everybody who is connected or known by an advert.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One way into the swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WayStatus {
+    /// `remembered`, `bootstrap`, `mdns` or `rendezvous`.
+    pub way: String,
+    /// `off`, `resting` or `trying`.
+    pub state: String,
+    /// Whether it has ever led to somebody since the start.
+    pub worked: bool,
+    /// Why its last round led to nobody, in one line.
+    pub cause: Option<String>,
+}
+
+/// One peer. What it says of itself is a claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its public key, as text.
+    pub id: String,
+    /// `direct`, `relayed`, or `None`: not connected.
+    pub path: Option<String>,
+    /// Round trip by the node's own probes, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Near enough for a chain: within the bounds of a group.
+    pub near: bool,
+    /// `server`, `api-client` or `bootstrap`.
+    pub role: Option<String>,
+    /// As [`SwarmStatus::nat`].
+    pub nat: Option<String>,
+    /// Its software's version.
+    pub version: Option<String>,
+    /// The models that it serves.
+    pub models: Vec<String>,
+}
+
 /// Body of `POST /api/pull`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +248,8 @@ pub trait Management: Send + Sync + 'static {
     async fn load(&self, name: &str) -> Result<LoadedModel, ManageError>;
     /// Drains and unloads a model.
     async fn unload(&self, name: &str) -> Result<(), ManageError>;
+    /// The swarm as the node sees it.
+    async fn peers(&self) -> SwarmStatus;
     /// Reads the files of the private swarm again, and spreads what is new in them.
     async fn reload_swarm(&self) -> Result<(), ManageError>;
     /// Measures the devices (again) and answers the figures.

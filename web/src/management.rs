@@ -19,7 +19,7 @@ use crate::{
     error::ApiError,
     manage::{
         DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PullEvent, PullRequest,
-        StoredModel,
+        StoredModel, SwarmStatus,
     },
     sse::{self, Events, Flow, Transcript},
     state::App,
@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/loaded", get(loaded))
         .route("/api/load", post(load))
         .route("/api/unload", post(unload))
+        .route("/api/peers", get(peers))
         .route("/api/swarm/reload", post(reload_swarm))
         .route("/api/bench", post(bench))
         .route("/api/config", get(config))
@@ -69,6 +70,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Own<T> {
 
 async fn status(State(app): State<Arc<App>>) -> Json<NodeStatus> {
     Json(app.management.status().await)
+}
+
+async fn peers(State(app): State<Arc<App>>) -> Json<SwarmStatus> {
+    Json(app.management.peers().await)
 }
 
 async fn stored(State(app): State<Arc<App>>) -> Json<Vec<StoredModel>> {

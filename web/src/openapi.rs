@@ -175,6 +175,13 @@ const OPERATIONS: &[Operation] = &[
         Some("Object"),
     ),
     operation(
+        "get",
+        "/api/peers",
+        "The swarm as the node sees it",
+        None,
+        Some("Object"),
+    ),
+    operation(
         "post",
         "/api/swarm/reload",
         "Read the private swarm's files again and spread what is new",

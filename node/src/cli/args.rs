@@ -58,6 +58,8 @@ pub enum Command {
     Ps(ClientArgs),
     /// Show the node in one view.
     Status(StatusArgs),
+    /// Show the swarm: how it was joined, who is there, how far away.
+    Peers(StatusArgs),
     /// Check this machine, its configuration and its node; say what to do.
     Doctor(ClientArgs),
     /// Measure the devices.

@@ -77,6 +77,11 @@ impl Parts {
             id: identity.id(),
             started: Instant::now(),
             swarm_changes: watch::Sender::new(()),
+            network: OnceLock::new(),
+            swarm_name: swarm
+                .as_ref()
+                .map(|s| s.name.to_string())
+                .unwrap_or_default(),
             api: OnceLock::new(),
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
@@ -89,7 +94,10 @@ impl Parts {
             None => None,
         };
         let peers: Arc<dyn Peers> = match &joined {
-            Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
+            Some(joined) => {
+                let _ = management.network.set(joined.network.clone());
+                Arc::new(SwarmPeers::new(joined.network.clone()))
+            }
             None => Arc::new(NoPeers),
         };
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())

@@ -21,6 +21,7 @@ use web::{
     Backend, Drained, GenerateStream, Management, ModelCard, Readiness, Server, WebConfig,
     manage::{
         DeviceStatus, LoadedModel, ManageError, NodeStatus, PullEvent, PullRequest, StoredModel,
+        SwarmStatus,
     },
 };
 
@@ -199,6 +200,9 @@ impl Management for Nothing {
     }
     async fn unload(&self, _: &str) -> Result<(), ManageError> {
         Err(nothing())
+    }
+    async fn peers(&self) -> SwarmStatus {
+        SwarmStatus::default()
     }
     async fn reload_swarm(&self) -> Result<(), ManageError> {
         Err(ManageError::Conflict("this node is in no swarm".into()))
