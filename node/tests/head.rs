@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use llama_sys::engine::Engine;
 use llama_sys::local::{LocalConfig, LocalEngine};
-use node::head::{Head, HeadFacts, Profile, Surroundings};
+use node::core::speed::Answered;
+use node::head::{Head, HeadFacts, Hold, Profile, Surroundings};
 use protocol::generate::generate_event::Event;
 use protocol::generate::generate_request::Prompt;
 use protocol::generate::tool_choice::Mode;

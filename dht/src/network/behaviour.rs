@@ -32,12 +32,12 @@ use crate::{
 /// [`crate::core::connections`].
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sent over connections that say nothing: below the shortest that NATs keep a UDP mapping
-/// (30 s, RFC 4787 section 4.3 asks for 120).
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Sent over connections that say nothing: two may be lost within [`SILENCE`].
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// A peer that was killed is known to be gone after this.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A peer that was killed is known to be gone after this: an answer that it was giving waits so
+/// long before another goes on with it. (Over TCP the system says so at once.)
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a provider record holds, and how often one's own is told again.
 pub(super) const PROVIDER_TTL: Duration = Duration::from_secs(30 * 60);

@@ -20,7 +20,6 @@ pub(super) fn shoal(dir: &Path) -> Command {
         .env("SHOAL_DATA_DIR", dir.join("data"))
         .env("SHOAL_DRAIN_TIMEOUT", "50s")
         .env("SHOAL_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1")
-        .env("SHOAL_BOOTSTRAP", "")
         .env("SHOAL_MDNS", "false")
         .env("SHOAL_RENDEZVOUS", "false")
         .stdin(Stdio::null());
