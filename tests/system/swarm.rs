@@ -28,6 +28,9 @@ const KILLS: usize = 20;
 /// Tokens of an answer that is broken off.
 const TOKENS: u32 = 120;
 
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+
 struct Bootstrap {
     child: Child,
     addresses: String,
@@ -87,21 +90,13 @@ impl Swarm {
         Node::start_with(&shoal_binary()?, &data, args, &environment)
     }
 
-    /// One that serves the model to everybody, no faster than a slow line.
-    fn server(&self, name: &str) -> Result<Node> {
+    /// One that serves the model to everybody, no faster than a slow line, over one transport.
+    fn server(&self, name: &str, listen: &str) -> Result<Node> {
         let model = fixture(&format!("{MODEL}.gguf"));
         let model = model.to_str().context("a path of text")?.to_owned();
-        self.node(
-            name,
-            &[
-                "--model",
-                &model,
-                "--serve-public",
-                "yes",
-                "--max-upload",
-                "20KB",
-            ],
-        )
+        let serving = ["--serve-public", "yes", "--max-upload", "20KB"];
+        let args = [&["--model", &model, "--listen", listen][..], &serving].concat();
+        self.node(name, &args)
     }
 }
 
@@ -186,7 +181,7 @@ async fn ask(
 #[tokio::test]
 async fn a_node_without_a_model_answers_with_a_peers() -> Result<()> {
     let swarm = Swarm::start()?;
-    let server = swarm.server("server")?;
+    let server = swarm.server("server", QUIC)?;
     let asker = swarm.node("asker", &["--client"])?;
     until_it_lists(&asker, MODEL).await?;
     let expected = identity(&server).await?;
@@ -208,7 +203,7 @@ async fn a_node_without_a_model_answers_with_a_peers() -> Result<()> {
 #[tokio::test]
 async fn a_request_that_may_not_leave_the_node_does_not() -> Result<()> {
     let swarm = Swarm::start()?;
-    let _server = swarm.server("server")?;
+    let _server = swarm.server("server", QUIC)?;
     let asker = swarm.node("asker", &["--client"])?;
     until_it_lists(&asker, MODEL).await?;
     let request = api::client()?
@@ -228,7 +223,10 @@ async fn a_request_that_may_not_leave_the_node_does_not() -> Result<()> {
 async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
     let mut rng = StdRng::seed_from_u64(seed());
     let swarm = Swarm::start()?;
-    let mut servers = vec![swarm.server("server-0")?, swarm.server("server-1")?];
+    let mut servers = vec![
+        swarm.server("server-0", QUIC)?,
+        swarm.server("server-1", TCP)?,
+    ];
     let asker = swarm.node("asker", &["--client"])?;
     until_it_lists(&asker, MODEL).await?;
     let mut expected = Vec::new();
@@ -258,7 +256,8 @@ async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
         if let Some(killed) = killed {
             killed?;
             survived += 1;
-            servers.push(swarm.server(&format!("server-{}", round + 2))?);
+            let listen = [QUIC, TCP][round / 2 % 2];
+            servers.push(swarm.server(&format!("server-{}", round + 2), listen)?);
             let new = identity(servers.last().context("one")?).await?;
             until_it_knows(&asker, &new).await?;
         }
