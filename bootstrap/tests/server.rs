@@ -1,6 +1,8 @@
 //! The server as a process: it answers for its health, ends when told to, and says in one line
 //! what is wrong with its setup.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

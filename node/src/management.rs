@@ -32,8 +32,8 @@ pub struct NodeManagement {
     pub effective: Effective,
     /// Who the node is.
     pub id: NodeId,
-    /// The node's part in the swarm; empty: it is in none.
-    pub network: OnceLock<Network>,
+    /// The node's part in the swarm; `None`: it is in none.
+    pub network: Option<Network>,
     /// The swarm's name.
     pub swarm_name: String,
     /// When it started.
@@ -127,7 +127,7 @@ impl Management for NodeManagement {
     }
 
     async fn peers(&self) -> SwarmStatus {
-        match self.network.get() {
+        match &self.network {
             Some(network) => swarm::status(&self.swarm_name, &network.view()),
             None => SwarmStatus {
                 state: "off".into(),

@@ -10,6 +10,7 @@ mod status;
 use dht::identity::Identity;
 use dht::network::{Config, Inbound, Meeting, Network, StartError};
 use protocol::advert::Profile;
+use protocol::names::SwarmName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use crate::serving::Serving;
 pub struct Joined {
     /// The handle.
     pub network: Network,
+    /// The swarm's name.
+    pub swarm: SwarmName,
     inbound: mpsc::Receiver<Inbound>,
     ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     memory: Memory,
@@ -52,6 +55,7 @@ impl Joined {
         let (network, inbound, ended) = Network::start(config, stop.clone())?;
         Ok(Some(Self {
             network,
+            swarm: setup.name.clone(),
             inbound,
             ended: Box::pin(ended),
             memory,
@@ -68,6 +72,7 @@ impl Joined {
             ended,
             memory,
             stop,
+            ..
         } = self;
         let telling = async {
             loop {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use protocol::advert::NodeRole;
-use protocol::names::SwarmName;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +21,18 @@ use crate::core::sizing::{Wish, default_budget};
 use crate::devices::Devices;
 use crate::engines::{Engines, NoEngines};
 use crate::head::Surroundings;
+use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
+use crate::memberships::SwarmSetup;
 use crate::models::Models;
 use crate::peers::{NoPeers, Peers};
 use crate::profile::Sources;
 use crate::residency::{Loader, Residency, Setup};
-use crate::router::{Router, Shelf};
+use crate::router::{OwnHeads, Router, Shelf};
 use crate::serving::{self, Serving};
 use crate::shelf;
+use crate::store::Store;
 use crate::swarm::{Joined, Memory, SwarmPeers};
 
 /// Everything that a running node is made of.
@@ -69,6 +71,10 @@ impl Parts {
         let task = async move {
             tokio::join!(task, keeping);
         };
+        let network = match &swarm {
+            Some(setup) => begin(setup, identity, &store, residency_stop.clone())?,
+            None => None,
+        };
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
@@ -77,56 +83,24 @@ impl Parts {
             id: identity.id(),
             started: Instant::now(),
             swarm_changes: watch::Sender::new(()),
-            network: OnceLock::new(),
-            swarm_name: swarm
-                .as_ref()
-                .map(|s| s.name.to_string())
-                .unwrap_or_default(),
+            network: network.as_ref().map(|joined| joined.network.clone()),
+            swarm_name: swarm.map(|s| s.name.to_string()).unwrap_or_default(),
             api: OnceLock::new(),
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let joined = match &swarm {
-            Some(setup) => {
-                let memory = Memory::open(&store)?;
-                Joined::begin(setup, identity, memory, residency_stop.clone())?
-            }
-            None => None,
-        };
-        let peers: Arc<dyn Peers> = match &joined {
-            Some(joined) => {
-                let _ = management.network.set(joined.network.clone());
-                Arc::new(SwarmPeers::new(joined.network.clone()))
-            }
+        let peers: Arc<dyn Peers> = match &network {
+            Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
             None => Arc::new(NoPeers),
         };
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers, config.privacy.clone());
-        let swarm_task = joined.map(|joined| {
-            let (serving, following) = Serving::new(serving::Parts {
-                local: Arc::clone(router.own()) as _,
-                residency: residency.clone(),
-                config: config.serving.clone(),
-                stop: residency_stop.clone(),
-            });
-            let sources = Sources {
-                swarm: SwarmName::public(),
-                role: match no_engine(&config) {
-                    Some(_) => NodeRole::ApiClient,
-                    None => NodeRole::Server,
-                },
-                memory_bytes: config.residency.memory_limit_bytes,
-                config: config.serving.clone(),
-                residency: residency.clone(),
-                serving: serving.clone(),
-                devices: Arc::clone(&management.devices),
-            };
-            let (profile, telling) = sources.follow(residency_stop.clone());
-            let running = joined.run(serving, profile);
-            tokio::spawn(async move {
-                tokio::join!(following, telling, running);
-            })
-        });
+        let offer = Offer {
+            own: Arc::clone(router.own()),
+            devices: Arc::clone(&management.devices),
+            stop: residency_stop.clone(),
+        };
+        let swarm_task = network.map(|joined| offer.run(joined, &config));
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
@@ -204,6 +178,54 @@ impl Parts {
             name = signals.next() => warn!(signal = name, "stopped at once"),
             () = tokio::time::sleep(deadline) => warn!("models did not end in time"),
         }
+    }
+}
+
+/// Begins to join the swarm.
+fn begin(
+    setup: &SwarmSetup,
+    identity: &Identity,
+    store: &Store,
+    stop: CancellationToken,
+) -> Result<Option<Joined>, UpError> {
+    let memory = Memory::open(store)?;
+    Ok(Joined::begin(setup, identity, memory, stop)?)
+}
+
+/// What this node offers to the swarm.
+struct Offer {
+    own: Arc<OwnHeads>,
+    devices: Arc<Devices>,
+    stop: CancellationToken,
+}
+
+impl Offer {
+    /// Serves peers and says what there is, until the node stops.
+    fn run(self, joined: Joined, config: &Config) -> JoinHandle<()> {
+        let residency = self.own.residency().clone();
+        let (serving, following) = Serving::new(serving::Parts {
+            local: Arc::clone(&self.own) as _,
+            residency: residency.clone(),
+            config: config.serving.clone(),
+            stop: self.stop.clone(),
+        });
+        let sources = Sources {
+            swarm: joined.swarm.clone(),
+            role: match no_engine(config) {
+                Some(_) => NodeRole::ApiClient,
+                None => NodeRole::Server,
+            },
+            memory_bytes: config.residency.memory_limit_bytes,
+            config: config.serving.clone(),
+            residency,
+            serving: serving.clone(),
+            devices: self.devices,
+        };
+        let (profile, telling) = sources.follow(self.stop);
+        let running = joined.run(serving, profile);
+        tokio::spawn(async move {
+            tokio::join!(following, telling, running);
+        })
     }
 }
 
