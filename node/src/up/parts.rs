@@ -89,12 +89,8 @@ impl Parts {
         };
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let peers: Arc<dyn Peers> = match &network {
-            Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
-            None => Arc::new(NoPeers),
-        };
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
-            .with_peers(peers, config.privacy.clone());
+            .with_peers(peers(network.as_ref()), config.privacy.clone());
         let offer = Offer {
             own: Arc::clone(router.own()),
             devices: Arc::clone(&management.devices),
@@ -190,6 +186,14 @@ fn begin(
 ) -> Result<Option<Joined>, UpError> {
     let memory = Memory::open(store)?;
     Ok(Joined::begin(setup, identity, memory, stop)?)
+}
+
+/// The peers that the router may ask.
+fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
+    match network {
+        Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
+        None => Arc::new(NoPeers),
+    }
 }
 
 /// What this node offers to the swarm.
