@@ -3,12 +3,14 @@
 //! A shard is the peers whose hash begins with the same bits; the more peers, the more bits, so
 //! that a shard has 50 to 200 peers, and what a node hears does not grow with the swarm. By the
 //! estimated size (see [`crate::core::size`]):
-//! - no shard → a shard: the first estimate, at once, near [`TARGET`] peers;
+//! - no shard → a shard: the first estimate, at once, near [`TARGET`] peers; for [`ARRIVAL`] it
+//!   publishes also where else the others may be;
 //! - split: more than [`SPLIT_ABOVE`] peers in the shard for [`DWELL`] without a break;
 //! - merge: fewer than [`MERGE_BELOW`] for as long;
-//! - follow: in sight of either bound ([`PEEK_ABOVE`], [`PEEK_BELOW`]) the topic of the shard that
-//!   comes next is listened to, and once half of its peers are heard there, this node moves too.
-//!   So nobody stays behind because its own estimate is a little off.
+//! - follow: beside [`BETWEEN`] others may be in the next wider or narrower shard. Its topic is
+//!   listened to, so whatever side of a split somebody is on, it hears the other; and once half of
+//!   its peers are heard there and no longer here, this node moves too. So nobody stays behind
+//!   because its own estimate is a little off.
 //!
 //! After a move the old topic is listened to and published on for [`OVERLAP`]: whoever has not
 //! moved yet is heard, and hears.
@@ -23,6 +25,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -47,11 +50,10 @@ pub const SPLIT_ABOVE: f64 = 160.0;
 /// Below this many it merges: into 120.
 pub const MERGE_BELOW: f64 = 60.0;
 
-/// Above this many the shard after a split is listened to.
-pub const PEEK_ABOVE: f64 = 130.0;
-
-/// Below this many the shard after a merge is listened to.
-pub const PEEK_BELOW: f64 = 75.0;
+/// With so many peers a shard is the only one that they can be in: with fewer, one twice as large
+/// may not have split yet ([`SPLIT_ABOVE`]), with more, ones half as large may not have merged
+/// ([`MERGE_BELOW`]); and a tenth for the error of estimates.
+pub const BETWEEN: Range<f64> = 90.0..110.0;
 
 /// How long a bound must be passed: two lookups, so that no single one moves a node.
 pub const DWELL: Duration = Duration::from_secs(120);
@@ -63,6 +65,10 @@ pub const OVERLAP: Duration = Duration::from_secs(2 * ADVERT_LIFETIME.as_secs())
 /// How long a topic must be listened to before its authors can be counted: the longest pause
 /// between an author's adverts.
 pub const COUNT_AFTER: Duration = Duration::from_secs(ADVERT_HEARTBEAT.as_secs() * 6 / 5);
+
+/// How long a newcomer publishes in two shards: until it has heard everybody's claim of the size,
+/// and a wrong first estimate has led to a move.
+pub const ARRIVAL: Duration = Duration::from_secs(COUNT_AFTER.as_secs() + DWELL.as_secs());
 
 /// Earlier topics that are kept at a time: a swarm that grows a thousandfold in [`OVERLAP`] moves
 /// in one step, so three are already rare.
@@ -249,7 +255,7 @@ impl Shards {
 
     fn on_size(&mut self, size: f64, now: Instant, out: &mut Vec<Output>) {
         let Some(shard) = self.current else {
-            self.enter(best_bits(size), now, out);
+            self.arrive(size, now, out);
             return;
         };
         let peers = peers_of(size, shard.bits);
@@ -259,7 +265,7 @@ impl Shards {
         let next = next_bits(peers, shard.bits).filter(|bits| !is_left(bits));
         self.peek = next;
         let dwelt = self.passed.is_some_and(|(_, since)| now >= since + DWELL);
-        let follows = self.peek.filter(|bits| self.is_crowded(size, *bits));
+        let follows = self.peek.filter(|bits| self.has_moved(size, *bits));
         if dwelt {
             self.enter(best_bits(size), now, out);
         } else if let Some(bits) = follows {
@@ -281,15 +287,28 @@ impl Shards {
         });
     }
 
-    /// Whether half of the peers that a shard would have are heard there.
-    fn is_crowded(&self, size: f64, bits: u8) -> bool {
+    /// Whether half of the peers that a shard would have are heard there only. Whoever is heard
+    /// here too is on its way, nobody knows in which direction: following those, everybody would
+    /// go to and fro.
+    fn has_moved(&self, size: f64, bits: u8) -> bool {
         let shard = self.prefix(bits);
+        let here = self.current.map_or(0, |current| 1 << current.bits);
+        let there: u64 = 1 << bits;
         let is_there = |(author, heard): &(&NodeId, &Heard)| {
-            heard.topics & (1 << bits) != 0 && shard.contains(ShardPrefix::hash(author))
+            heard.topics & (there | here) == there && shard.contains(ShardPrefix::hash(author))
         };
-        let there = self.heard.iter().filter(is_there).count();
-        let there = f64::from(u32::try_from(there).unwrap_or(u32::MAX));
-        there >= peers_of(size, bits) / 2.0
+        let moved = self.heard.iter().filter(is_there).count();
+        let moved = f64::from(u32::try_from(moved).unwrap_or(u32::MAX));
+        moved >= peers_of(size, bits) / 2.0
+    }
+
+    /// A newcomer's shard. A first estimate is rough: where the others may be in another one, it
+    /// is in that one too for a while, as if it came from there.
+    fn arrive(&mut self, size: f64, now: Instant, out: &mut Vec<Output>) {
+        let bits = best_bits(size);
+        let other = next_bits(peers_of(size, bits), bits);
+        self.earlier.extend(other.map(|bits| (bits, now + ARRIVAL)));
+        self.enter(bits, now, out);
     }
 
     fn enter(&mut self, bits: u8, now: Instant, out: &mut Vec<Output>) {
@@ -347,12 +366,12 @@ fn best_bits(size: f64) -> u8 {
     bits.clamp(0.0, f64::from(ShardPrefix::MAX_LENGTH)) as u8
 }
 
-/// The shard that comes next, if that is in sight.
+/// The other shard that some may be in.
 fn next_bits(peers: f64, bits: u8) -> Option<u8> {
-    if peers > PEEK_ABOVE {
+    if peers > BETWEEN.end {
         bits.checked_add(1)
             .filter(|b| *b <= ShardPrefix::MAX_LENGTH)
-    } else if peers < PEEK_BELOW {
+    } else if peers < BETWEEN.start {
         bits.checked_sub(1)
     } else {
         None

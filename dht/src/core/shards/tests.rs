@@ -52,7 +52,7 @@ impl World {
 
 #[test]
 fn the_first_estimate_places_the_node() {
-    for (size, bits) in [(1, 0), (100, 0), (1000, 3), (10_000, 7), (u32::MAX, 25)] {
+    for (size, bits) in [(100, 0), (800, 3), (1600, 4), (12_800, 7)] {
         let mut world = World::new();
         world.shards.poll(None, world.now, &mut world.out);
         assert!(world.out.is_empty());
@@ -67,12 +67,21 @@ fn the_first_estimate_places_the_node() {
         };
         assert_eq!(world.shards.publishes(), [topic]);
     }
+    for (size, both) in [(150, [1, 0]), (135, [0, 1]), (10_000, [7, 6])] {
+        let mut world = World::new();
+        world.poll(size);
+        let topic = |bits| Topic::Adverts {
+            cell: CELL,
+            prefix: world.own(bits),
+        };
+        assert_eq!(world.shards.publishes(), both.map(topic), "{size}");
+    }
 }
 
 #[test]
 fn a_split_waits_and_then_overlaps() {
     let mut world = World::new();
-    world.poll(120);
+    world.poll(100);
     world.poll(170);
     world.wait(170, DWELL / 2);
     world.poll(150);
@@ -108,7 +117,7 @@ fn a_thousandfold_growth_is_one_move() {
 #[test]
 fn who_is_near_a_bound_follows_the_crowd() {
     let mut world = World::new();
-    world.poll(120);
+    world.poll(100);
     let child = world.own(1);
     assert_eq!(world.poll(140), [Output::Listen(child)]);
     let mut moved = 0;
@@ -141,9 +150,32 @@ fn who_is_near_a_bound_follows_the_crowd() {
 }
 
 #[test]
+fn who_uses_both_topics_is_no_crowd() {
+    let mut world = World::new();
+    world.poll(140);
+    let (parent, child) = (world.own(0), world.own(1));
+    let is_of_child = |peer: &NodeId| child.contains(ShardPrefix::hash(peer));
+    let peers: Vec<NodeId> = (1..).map(id).filter(is_of_child).take(60).collect();
+    for peer in &peers {
+        for topic in [parent, child] {
+            (world.shards).on_heard(topic, *peer, Sequence(1), world.now);
+        }
+    }
+    world.wait(140, ARRIVAL);
+    assert_eq!(world.shards.publishes().len(), 1, "it has arrived");
+    assert_eq!(world.bits(), Some(0), "and they are here as well");
+    assert_eq!(world.shards.check(child, &peers[0]), Ok(()));
+    for peer in &peers {
+        (world.shards).on_heard(child, *peer, Sequence(2), world.now);
+    }
+    world.poll(140);
+    assert_eq!(world.bits(), Some(1), "they have gone");
+}
+
+#[test]
 fn an_advert_belongs_to_its_topic() {
     let mut world = World::new();
-    world.poll(1000);
+    world.poll(800);
     let own = world.own(3);
     let of = |inside: bool| {
         let mut peers = (1..).map(id);
