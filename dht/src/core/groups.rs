@@ -56,6 +56,10 @@ pub const MAX_MEASURED: usize = 256;
 /// The least time between two probes, of whomever: a thousand bytes a second at most.
 pub const PROBE_SPACING: Duration = Duration::from_millis(125);
 
+/// Peers of a shard up to which each names [`MAX_NEIGHBOURS`]: what a shard aims at
+/// ([`super::shards::TARGET`]).
+pub const FULL_LISTS: usize = 100;
+
 /// The measured peers of one node and what follows from them.
 #[derive(Debug, Clone)]
 pub struct Groups {
@@ -116,8 +120,10 @@ impl Groups {
         self.peers.is_empty()
     }
 
-    /// The nearest connected peers, nearest first, for the own advert.
-    pub fn neighbours(&self) -> Vec<Neighbour> {
+    /// The nearest connected peers, nearest first, for the own advert in a shard of so many. They
+    /// are the most of an advert, so where there are more adverts than in [`FULL_LISTS`] each names
+    /// fewer, and what a node hears and passes on stays the same.
+    pub fn neighbours(&self, shard_peers: usize) -> Vec<Neighbour> {
         let connected = self.peers.iter().filter(|(_, m)| m.is_direct());
         let mut nearest: Vec<Neighbour> = connected
             .filter_map(|(node, measured)| {
@@ -126,7 +132,7 @@ impl Groups {
             })
             .collect();
         nearest.sort_unstable_by_key(|neighbour| (neighbour.rtt, neighbour.node));
-        nearest.truncate(MAX_NEIGHBOURS);
+        nearest.truncate(MAX_NEIGHBOURS * FULL_LISTS / shard_peers.max(FULL_LISTS));
         nearest
     }
 

@@ -120,11 +120,22 @@ fn the_near_become_the_group_and_the_rest_does_not() {
     assert_eq!(group, near);
     assert_eq!(world.roles, [Role::Member]);
     assert_eq!(world.closeness.len(), 2, "nothing is said of the others");
-    let neighbours = world.groups.neighbours();
+    let neighbours = world.groups.neighbours(FULL_LISTS);
     let times: Vec<_> = neighbours.iter().map(|n| n.rtt).collect();
     assert_eq!(times, [20, 79, 81, 150].map(ms));
     let probes = |peer| world.probes.iter().filter(|(_, p)| *p == id(peer)).count();
     assert_eq!(probes(4), MIN_REPLIES, "quickly until there is an estimate");
+}
+
+#[test]
+fn more_adverts_name_fewer_neighbours_each() {
+    let mut world = World::new(Coordinate::default());
+    for peer in 1..=20 {
+        world.connect(peer, Some(ms(10)));
+    }
+    world.run(ms(60_000));
+    let named = |shard| world.groups.neighbours(shard).len();
+    assert_eq!([0, 100, 125, 160].map(named), [16, 16, 12, 10]);
 }
 
 #[test]
