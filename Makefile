@@ -15,7 +15,7 @@ FEATURES ?=
 FEATURE_FLAGS := $(if $(FEATURES),--features $(FEATURES))
 RUN_ARGS ?=
 
-.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench completions
+.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench swarms completions
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -74,3 +74,6 @@ bench: build setup-test ## against llama.cpp's own server; writes tests/benches/
 	@server=$$(tests/benches/llama-server "$(CACHE_DIR)") && \
 	model=$$(.ci/starter-model "$(CACHE_DIR)") && \
 	$(CARGO) run --release --locked -j$(JOBS) -p tests --bin bench -- --shoal $(SHOAL) --llama-server "$$server" --model "$$model"
+
+swarms: setup-test ## simulated swarms of up to 10,000 peers: control traffic, churn, attacks
+	@$(CARGO) run --release --locked -j$(JOBS) -p sim --bin swarms

@@ -1,0 +1,145 @@
+//! `make swarms`: what simulated swarms of 100 to 10,000 peers do, as rows of the tables in
+//! `tests/benches/RESULTS.md`. It asserts nothing: figures are for people.
+//!
+//! `swarms [WHAT [SIZE[,SIZE…] [SEED[,SEED…]]]]`, where WHAT is traffic, churn, partition, sybils,
+//! silent (Sybils that pass on nothing) or cheats; without arguments each of them. Four times as
+//! many Sybils come on top of the size.
+
+#![expect(clippy::print_stdout, reason = "a report talks to the terminal")]
+
+use sim::{Kind, Purpose, Swarm, scenario};
+
+/// Of how many peers and from which seeds a run is reported unless told otherwise.
+const USUAL: [(&str, &[usize], &[u64]); 6] = [
+    ("traffic", &[100, 1_000, 10_000], &[1, 2, 3]),
+    ("churn", &[1_000, 10_000], &[1, 2, 3]),
+    ("partition", &[1_000, 10_000], &[1, 2, 3]),
+    ("sybils", &[200, 2_000], &[1, 2, 3]),
+    ("silent", &[200, 2_000], &[1, 2, 3]),
+    ("cheats", &[1_000, 10_000], &[1, 2, 3]),
+];
+
+fn main() {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    for (what, sizes, seeds) in USUAL {
+        if given.first().is_some_and(|given| given != what) {
+            continue;
+        }
+        let sizes = given.get(1).map_or(sizes.to_vec(), |text| numbers(text));
+        let seeds = given.get(2).map_or(seeds.to_vec(), |text| numbers(text));
+        println!("{}", heading(what));
+        for size in sizes {
+            for seed in &seeds {
+                println!("| {size} | {seed} {}", row(what, size, *seed));
+            }
+        }
+    }
+}
+
+fn numbers<N: std::str::FromStr>(text: &str) -> Vec<N> {
+    text.split(',').filter_map(|n| n.parse().ok()).collect()
+}
+
+fn heading(what: &str) -> String {
+    let columns = match what {
+        "traffic" => {
+            let purposes = Purpose::ALL.map(|purpose| format!("{purpose:?}"));
+            format!(
+                "messages/s | bytes/s | p95 | {} | shard | knows",
+                purposes.join(" | ")
+            )
+        }
+        "partition" => "knows before | in it | after | oldest 5 % | wrong | evicted early".into(),
+        "sybils" | "silent" => format!("{ALWAYS} | links | to Sybils"),
+        "cheats" => format!(
+            "{ALWAYS} | wrong clocks believed | equivocators believed | caught | cut off | flood | \
+             looked at by one"
+        ),
+        _ => ALWAYS.into(),
+    };
+    format!("\n{what}\n| peers | seed | {columns} |")
+}
+
+/// The columns of [`always`].
+const ALWAYS: &str = "knows | least | oldest 5 % | in a group | size 5/50/95 % | joins | slowest | \
+                      wrong | evicted early | honest offences";
+
+fn row(what: &str, size: usize, seed: u64) -> String {
+    match what {
+        "traffic" => traffic(size, seed),
+        "partition" => partition(size, seed),
+        "sybils" => sybils(size, 0.5, seed),
+        "silent" => sybils(size, 0.0, seed),
+        "cheats" => {
+            let swarm = scenario::cheats(size, seed);
+            let log = swarm.log();
+            format!(
+                "{} {:.3} | {:.3} | {} | {} | {} | {} |",
+                always(&swarm),
+                swarm.believed(Kind::WrongClock),
+                swarm.believed(Kind::Equivocator),
+                log.equivocations,
+                log.cut_off,
+                log.flood,
+                log.flooded.values().max().copied().unwrap_or_default()
+            )
+        }
+        _ => always(&scenario::churn(size, seed)),
+    }
+}
+
+fn traffic(size: usize, seed: u64) -> String {
+    let (swarm, traffic) = scenario::quiet(size, seed);
+    let purposes = traffic.by_purpose.map(|bytes| format!("{bytes:.0}"));
+    let coverage = swarm.coverage();
+    format!(
+        "| {:.2} | {:.0} | {:.0} | {} | {:.0} | {:.4} | {:?}",
+        traffic.messages,
+        traffic.bytes,
+        traffic.bytes_p95,
+        purposes.join(" | "),
+        coverage.shard,
+        coverage.share,
+        swarm.shard_bits()
+    )
+}
+
+fn sybils(honest: usize, relayed: f64, seed: u64) -> String {
+    let swarm = scenario::sybils(honest, relayed, seed);
+    let (links, share) = swarm.links_to(Kind::Sybil);
+    format!("{} {links:.1} | {share:.3} |", always(&swarm))
+}
+
+fn partition(size: usize, seed: u64) -> String {
+    let parted = scenario::partition(size, seed);
+    let [before, during, after] = parted.coverage;
+    let log = parted.swarm.log();
+    format!(
+        "| {:.4} | {:.4} | {:.4} | {:.0} s | {} | {} |",
+        before.share,
+        during.share,
+        after.share,
+        after.age_p95.as_secs_f64(),
+        log.violations.len(),
+        log.early_evictions
+    )
+}
+
+fn always(swarm: &Swarm) -> String {
+    let (found, log) = (swarm.coverage(), swarm.log());
+    let [low, median, high] = swarm.size_ratios();
+    let slowest = log.joins.iter().max().copied().unwrap_or_default();
+    format!(
+        "| {:.4} | {:.3} | {:.0} s | {:.3} | {low:.2}/{median:.2}/{high:.2} | {} | {:.1} s | {} | \
+         {} | {} |",
+        found.share,
+        found.worst,
+        found.age_p95.as_secs_f64(),
+        swarm.grouped(),
+        log.joins.len(),
+        slowest.as_secs_f64(),
+        log.violations.len(),
+        log.early_evictions,
+        log.honest_offences
+    )
+}
