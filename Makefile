@@ -15,7 +15,7 @@ FEATURES ?=
 FEATURE_FLAGS := $(if $(FEATURES),--features $(FEATURES))
 RUN_ARGS ?=
 
-.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench swarms completions
+.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench swarms bench-nat completions
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -77,3 +77,7 @@ bench: build setup-test ## against llama.cpp's own server; writes tests/benches/
 
 swarms: setup-test ## simulated swarms of up to 10,000 peers: control traffic, churn, attacks
 	@$(CARGO) run --release --locked -j$(JOBS) -p sim --bin swarms
+
+bench-nat: setup-test ## hole punches between homes, counted (needs root); writes tests/benches/RESULTS.md
+	@$(CARGO) build --locked -j$(JOBS) -p node -p bootstrap -p tests --bins
+	@$(CARGO_TARGET_DIR)/debug/bench nat

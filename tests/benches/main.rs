@@ -6,6 +6,8 @@
 
 mod idle;
 mod measure;
+#[cfg(target_os = "linux")]
+mod nat;
 mod report;
 mod sides;
 
@@ -17,6 +19,8 @@ use crate::{
     measure::{Plan, measure},
     sides::Sides,
 };
+
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
 
 /// What the command line names.
 struct Arguments {
@@ -61,6 +65,20 @@ impl Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(tries) = tries_of_nat()? {
+        let text = format!(
+            "{}\n{}",
+            report::host("`make bench-nat`"),
+            nat::measure(tries)?
+        );
+        println!("{text}");
+        return Ok(report::replace_section(
+            RESULTS.as_ref(),
+            "Behind NATs",
+            &text,
+        )?);
+    }
     let arguments = Arguments::parse()?;
     let plan = &arguments.plan;
     let idle = idle::measure(&arguments.shoal, plan.rounds)?;
@@ -73,8 +91,18 @@ async fn main() -> Result<()> {
     let text = report::render(plan, &figures, memory, &idle);
     println!("{text}");
     if !arguments.print_only {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
-        report::replace_section(path.as_ref(), "One node", &text)?;
+        report::replace_section(RESULTS.as_ref(), "One node", &text)?;
     }
     Ok(())
+}
+
+/// `bench nat [TRIES]`: how many, if that is what is asked for.
+#[cfg(target_os = "linux")]
+fn tries_of_nat() -> Result<Option<usize>> {
+    let given: Vec<String> = std::env::args().skip(1).take(2).collect();
+    match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["nat"] => Ok(Some(nat::TRIES)),
+        ["nat", tries] => Ok(Some(tries.parse().context("nat TRIES")?)),
+        _ => Ok(None),
+    }
 }

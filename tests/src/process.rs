@@ -101,6 +101,20 @@ impl Node {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_by(Command::new(binary), data, args, environment)
+    }
+
+    /// The same by a command that runs the binary with what is appended: in a namespace, say.
+    /// [`Node::url`] holds where the command runs it.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_by(
+        mut command: Command,
+        data: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         fs::create_dir_all(data)?;
         let address = data.join("run/api.addr");
         let _ = fs::remove_file(&address);
@@ -108,7 +122,7 @@ impl Node {
             .append(true)
             .create(true)
             .open(data.join("node.log"))?;
-        let child = Command::new(binary)
+        let child = command
             .args(["up", "--api", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(args)
@@ -118,7 +132,7 @@ impl Node {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot run {}", binary.display()))?;
+            .with_context(|| format!("cannot run {command:?}"))?;
         let mut node = Self {
             child,
             data: data.to_owned(),

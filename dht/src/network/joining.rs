@@ -201,6 +201,12 @@ impl Actor {
     }
 
     fn dial(&mut self, id: DialId, peer: NodeId, address: &Address) {
+        // A second connection would be closed as a duplicate, or the first one with all that hangs
+        // on it: a relay's reservation, streams that are served.
+        if self.linking.direct_address(peer).is_some() {
+            self.joining.push(Input::Reached(id));
+            return;
+        }
         let Ok(address) = address.text.parse::<Multiaddr>() else {
             self.joining.push(Input::Failed(id, Cause::NoAddress));
             return;

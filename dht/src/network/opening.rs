@@ -2,7 +2,7 @@
 //! there is none.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -168,6 +168,8 @@ impl Actor {
         let texts = known.profile.addresses.iter();
         let addresses = texts.filter_map(|text| text.as_str().parse::<Multiaddr>().ok());
         let usable = addresses.filter(|address| is_meant_for(address, &own));
+        let mut relays = BTreeSet::new();
+        let usable = usable.filter(|address| relay(address).is_none_or(|r| relays.insert(r)));
         usable.take(MOST_ADDRESSES).collect()
     }
 
@@ -241,11 +243,7 @@ impl Actor {
 /// Internet, in a network that we are in too, or on this machine if we know no other.
 fn is_meant_for(address: &Multiaddr, own: &[Direct]) -> bool {
     if is_circuit(address) {
-        let relay: Multiaddr = address
-            .iter()
-            .take_while(|part| *part != Part::P2pCircuit)
-            .collect();
-        return Direct::parse(&relay).is_some_and(|relay| relay.peer.is_some());
+        return relay(address).is_some();
     }
     Direct::parse(address).is_some_and(|direct| match direct.scope() {
         Scope::Global => true,
@@ -254,11 +252,51 @@ fn is_meant_for(address: &Multiaddr, own: &[Direct]) -> bool {
     })
 }
 
+/// The relay that an address leads through. A dial takes one address of each relay: all of them
+/// lead over the one connection to it, and would open as many circuits at once.
+fn relay(address: &Multiaddr) -> Option<NodeId> {
+    if !is_circuit(address) {
+        return None;
+    }
+    let parts = address.iter().take_while(|part| *part != Part::P2pCircuit);
+    Direct::parse(&parts.collect())?.peer
+}
+
 /// The first 16 bits of IPv4, the first 64 of IPv6: no smaller than any local network.
 fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => one.octets()[..2] == other.octets()[..2],
         (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..8] == other.octets()[..8],
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RELAY: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_relay_is_read_off_a_circuit_whatever_its_address() {
+        let relays: BTreeSet<_> = [
+            format!("/ip4/45.80.1.10/udp/9338/quic-v1/p2p/{RELAY}/p2p-circuit"),
+            format!("/ip4/45.80.1.10/tcp/9338/p2p/{RELAY}/p2p-circuit/p2p/{RELAY}"),
+            format!("/ip6/2a0c:5a80:1::10/tcp/9338/p2p/{RELAY}/p2p-circuit"),
+        ]
+        .iter()
+        .map(|text| relay(&address(text)).unwrap())
+        .collect();
+        assert_eq!(relays.len(), 1);
+        for none in [
+            "/ip4/45.80.1.10/tcp/9338/p2p-circuit".to_owned(),
+            format!("/ip4/45.80.1.10/tcp/9338/p2p/{RELAY}"),
+        ] {
+            assert_eq!(relay(&address(&none)), None, "{none}");
+        }
     }
 }

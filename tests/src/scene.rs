@@ -1,0 +1,339 @@
+//! Real `shoal` and `shoal-bootstrap` processes on the hosts of an [`Internet`]. Their APIs listen
+//! on the hosts' own loopback, so they are asked by the product's commands, run there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{
+    internet::{Host, Internet, Kind, Unavailable},
+    process::{Node, bootstrap_binary, fixture, shoal_binary, wait_for},
+};
+
+/// How long a process may take to do what it does at its start.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The model that is served in scenes: it answers at once, nonsense.
+pub const MODEL: &str = "tiny-draft-f16";
+
+/// The port that everybody listens at.
+pub const PORT: u16 = 9338;
+
+/// An internet, and a folder for what its processes keep.
+pub struct Scene {
+    /// The internet.
+    pub internet: Internet,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// One without hosts.
+    ///
+    /// # Errors
+    /// As [`Internet::start`].
+    pub fn start() -> Result<Self, Unavailable> {
+        let internet = Internet::start()?;
+        let folder = tempfile::tempdir().map_err(|error| Unavailable::Refused(error.into()))?;
+        Ok(Self { internet, folder })
+    }
+
+    /// A host that everybody reaches.
+    ///
+    /// # Errors
+    /// As [`Internet::public`].
+    pub fn public(&mut self) -> Result<Arc<Host>> {
+        Ok(Arc::new(self.internet.public()?))
+    }
+
+    /// A host behind a NAT.
+    ///
+    /// # Errors
+    /// As [`Internet::home`].
+    pub fn home(&mut self, kind: Kind) -> Result<Arc<Host>> {
+        Ok(Arc::new(self.internet.home(kind)?))
+    }
+
+    /// A bootstrap server on a public host; under a name that was used it has that one's key.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn server(&self, host: &Arc<Host>, name: &str) -> Result<Server> {
+        Server::start(host, &self.folder.path().join(name))
+    }
+
+    /// A node that knows these servers; under a name that was used it has that one's memory.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn node(
+        &self,
+        host: &Arc<Host>,
+        name: &str,
+        servers: &[&Server],
+        args: &[&str],
+    ) -> Result<Peer> {
+        let servers: Vec<&str> = servers.iter().map(|s| s.addresses.as_str()).collect();
+        let port = PORT.to_string();
+        let servers = servers.join(",");
+        let environment = [
+            ("SHOAL_LISTEN", port.as_str()),
+            ("SHOAL_BOOTSTRAP", &servers),
+        ];
+        let data = self.folder.path().join(name);
+        let shoal = shoal_binary()?;
+        let node = Node::start_by(host.command(&shoal), &data, args, &environment)?;
+        let mut peer = Peer {
+            id: String::new(),
+            node,
+            host: host.clone(),
+            shoal,
+            data,
+        };
+        let status = wait_for("the node's status", PATIENCE, || {
+            peer.command(&["status", "--json"])
+        });
+        let status = status.with_context(|| peer.node.log_tail())?;
+        peer.id = status["node_id"].as_str().context("an id")?.to_owned();
+        Ok(peer)
+    }
+
+    /// The same, serving [`MODEL`] to everybody.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn serving(&self, host: &Arc<Host>, name: &str, servers: &[&Server]) -> Result<Peer> {
+        let model = fixture(&format!("{MODEL}.gguf"));
+        let model = model.to_str().context("a path of text")?.to_owned();
+        self.node(
+            host,
+            name,
+            servers,
+            &["--model", &model, "--serve-public", "yes"],
+        )
+    }
+}
+
+/// A bootstrap server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    /// Its multiaddrs, commas between.
+    pub addresses: String,
+    /// Its peer, as multiaddrs name it.
+    pub peer: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.kill();
+    }
+}
+
+impl Server {
+    /// `kill -9`; its addresses are still known.
+    ///
+    /// # Errors
+    /// The system does not do it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn start(host: &Host, data: &Path) -> Result<Self> {
+        fs::create_dir_all(data)?;
+        let addresses = data.join("addresses");
+        let _ = fs::remove_file(&addresses);
+        let log = fs::File::create(data.join("log"))?;
+        let mut command = host.command(&bootstrap_binary()?);
+        let ipv4 = host.outside;
+        command.args(["--listen", &format!("{ipv4}:{PORT}")]);
+        for transport in [format!("udp/{PORT}/quic-v1"), format!("tcp/{PORT}")] {
+            command.args(["--external", &format!("/ip4/{ipv4}/{transport}")]);
+            if let Some(ipv6) = host.ipv6 {
+                command.args(["--external", &format!("/ip6/{ipv6}/{transport}")]);
+            }
+        }
+        let mut expected = 2;
+        if let Some(ipv6) = host.ipv6 {
+            command.args(["--listen", &format!("[{ipv6}]:{PORT}")]);
+            expected = 4;
+        }
+        let child = command
+            .args(["--health", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let mut server = Self {
+            child,
+            addresses: String::new(),
+            peer: String::new(),
+        };
+        server.addresses = wait_for("the bootstrap server's addresses", PATIENCE, || {
+            let text = fs::read_to_string(&addresses).ok()?;
+            let lines: Vec<&str> = text.lines().collect();
+            (lines.len() == expected).then(|| lines.join(","))
+        })
+        .with_context(|| fs::read_to_string(data.join("log")).unwrap_or_default())?;
+        let peer = server.addresses.rsplit('/').next();
+        server.peer = peer.context("a peer")?.to_owned();
+        Ok(server)
+    }
+}
+
+/// A node on a host. Dropping it kills it.
+pub struct Peer {
+    /// Its id, as peers are listed by.
+    pub id: String,
+    /// Its process.
+    pub node: Node,
+    host: Arc<Host>,
+    shoal: PathBuf,
+    data: PathBuf,
+}
+
+impl Peer {
+    /// What `shoal peers` says; `None`: it does not answer.
+    pub fn peers(&self) -> Option<Value> {
+        self.command(&["peers", "--json"])
+    }
+
+    /// What it says of one peer.
+    pub fn peer(&self, id: &str) -> Option<Value> {
+        let status = self.peers()?;
+        let mut peers = status["peers"].as_array()?.iter();
+        peers.find(|peer| peer["id"] == id).cloned()
+    }
+
+    /// Waits until what `shoal peers` says fulfils something.
+    ///
+    /// # Errors
+    /// It does not within `limit`; what it says instead comes with it.
+    pub fn until(
+        &self,
+        what: &str,
+        limit: Duration,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let status = wait_for(what, limit, || self.peers().filter(&is_so));
+        status.with_context(|| {
+            let status = self.peers().unwrap_or_default();
+            format!("{status:#}\n{}", self.node.log_tail())
+        })
+    }
+
+    /// Waits until somebody is connected.
+    ///
+    /// # Errors
+    /// Nobody is within `limit`.
+    pub fn until_joined(&self, limit: Duration) -> Result<()> {
+        self.until("a peer", limit, |status| status["state"] == "joined")?;
+        Ok(())
+    }
+
+    /// Waits until the model is known to be served by this peer.
+    ///
+    /// # Errors
+    /// It is not within [`PATIENCE`].
+    pub fn until_it_knows(&self, server: &Self) -> Result<()> {
+        let serves = |peer: &Value| {
+            let models = peer["models"].as_array();
+            peer["id"] == *server.id && models.is_some_and(|all| !all.is_empty())
+        };
+        let knows = |status: &Value| {
+            let peers = status["peers"].as_array();
+            peers.is_some_and(|peers| peers.iter().any(serves))
+        };
+        self.until("the model's peer", PATIENCE, knows)?;
+        Ok(())
+    }
+
+    /// Waits until others can reach it: at an address that was confirmed, or by a relay.
+    ///
+    /// # Errors
+    /// They cannot within [`PATIENCE`].
+    pub fn until_reachable(&self) -> Result<()> {
+        let names = |list: &Value, part: &str| {
+            let list = list.as_array().into_iter().flatten();
+            let mut texts = list.filter_map(Value::as_str);
+            texts.any(|text| text.contains(part))
+        };
+        let is_reachable =
+            |s: &Value| names(&s["external"], "/ip4/45.") || names(&s["listening"], "p2p-circuit");
+        self.until("an address for others", PATIENCE, is_reachable)?;
+        Ok(())
+    }
+
+    /// Begins to ask its own API for a short answer of [`MODEL`].
+    ///
+    /// # Errors
+    /// The command does not start.
+    pub fn ask(&self) -> Result<Question> {
+        let said = self.data.join("said");
+        let output = fs::File::create(&said)?;
+        let child = self
+            .host
+            .command(&self.shoal)
+            .args(["run", MODEL, "Tell a story.", "--max-tokens", "8"])
+            .args(["--temperature", "0", "--data-dir"])
+            .arg(&self.data)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        Ok(Question { child, said })
+    }
+
+    /// Runs a command of the product on the node's host; its output as JSON.
+    fn command(&self, arguments: &[&str]) -> Option<Value> {
+        let mut command = self.host.command(&self.shoal);
+        command.args(arguments).arg("--data-dir").arg(&self.data);
+        let output = command.stdin(Stdio::null()).output().ok()?;
+        serde_json::from_slice(&output.stdout).ok()
+    }
+}
+
+/// A question under way.
+pub struct Question {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Question {
+    /// Whether it was answered; `None`: not yet.
+    pub fn is_answered(&mut self) -> Option<bool> {
+        let status = self.child.try_wait().ok()??;
+        Some(status.success())
+    }
+
+    /// What was said, an error too.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// None came within `limit`, or an error.
+    pub fn until_answered(mut self, limit: Duration) -> Result<()> {
+        let is_answered = wait_for("an answer", limit, || self.is_answered())?;
+        anyhow::ensure!(is_answered, "{}", self.said());
+        Ok(())
+    }
+}
