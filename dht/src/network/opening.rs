@@ -262,10 +262,18 @@ fn relay(address: &Multiaddr) -> Option<NodeId> {
     Direct::parse(&parts.collect())?.peer
 }
 
-/// The first 16 bits of IPv4, the first 64 of IPv6: no smaller than any local network.
+/// The first 16 bits of IPv4, the first 64 of IPv6: no smaller than any local network. Of
+/// 192.168.0.0/16 the first 24 bits: nearly every home has one of its networks, and none more.
 fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => one.octets()[..2] == other.octets()[..2],
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            let length = if one.octets()[..2] == [192, 168] {
+                3
+            } else {
+                2
+            };
+            one.octets()[..length] == other.octets()[..length]
+        }
         (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..8] == other.octets()[..8],
         _ => false,
     }
@@ -279,6 +287,18 @@ mod tests {
 
     fn address(text: &str) -> Multiaddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn homes_are_not_taken_for_one_another() {
+        let is_same =
+            |one: &str, other: &str| is_same_network(one.parse().unwrap(), other.parse().unwrap());
+        assert!(is_same("192.168.1.2", "192.168.1.77"));
+        assert!(!is_same("192.168.1.2", "192.168.178.20"));
+        assert!(is_same("10.0.1.2", "10.0.2.2"));
+        assert!(!is_same("10.0.1.2", "10.1.1.2"));
+        assert!(is_same("fd00::1", "fd00::2"));
+        assert!(!is_same("fd00::1", "192.168.1.2"));
     }
 
     #[test]
