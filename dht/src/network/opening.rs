@@ -247,6 +247,7 @@ fn is_meant_for(address: &Multiaddr, own: &[Direct]) -> bool {
     }
     Direct::parse(address).is_some_and(|direct| match direct.scope() {
         Scope::Global => true,
+        Scope::Private if is_of_one_link(direct.ip) => false,
         Scope::Private => own.iter().any(|here| is_same_network(here.ip, direct.ip)),
         Scope::Loopback => own.iter().all(|here| here.scope() == Scope::Loopback),
     })
@@ -260,6 +261,11 @@ fn relay(address: &Multiaddr) -> Option<NodeId> {
     }
     let parts = address.iter().take_while(|part| *part != Part::P2pCircuit);
     Direct::parse(&parts.collect())?.peer
+}
+
+/// An IPv6 address of a link means nothing without its interface, which no address names.
+fn is_of_one_link(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// The first 16 bits of IPv4, the first 64 of IPv6: no smaller than any local network. Of
@@ -299,6 +305,9 @@ mod tests {
         assert!(!is_same("10.0.1.2", "10.1.1.2"));
         assert!(is_same("fd00::1", "fd00::2"));
         assert!(!is_same("fd00::1", "192.168.1.2"));
+        let link = "/ip6/fe80::1/tcp/9338".parse().unwrap();
+        let here = Direct::parse(&"/ip6/fe80::2/tcp/9338".parse().unwrap()).unwrap();
+        assert!(!is_meant_for(&link, &[here]));
     }
 
     #[test]
