@@ -15,7 +15,7 @@ FEATURES ?=
 FEATURE_FLAGS := $(if $(FEATURES),--features $(FEATURES))
 RUN_ARGS ?=
 
-.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients bench swarms bench-nat completions
+.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients interop bench bench-nat swarms completions
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,7 @@ run: build ## build, fetch the starter model, start a node (RUN_ARGS="…" goes 
 check-run: build ## what `make run` does, ended by one question over the API
 	@.ci/check-run $(SHOAL) "$(CACHE_DIR)"
 
-test: setup-test fmt clippy docs unit lean fuzz deny clients check-run ## every test
+test: setup-test fmt clippy docs unit lean fuzz deny clients interop check-run ## every test
 
 fmt: setup-test
 	@$(CARGO) fmt --all --check
@@ -70,10 +70,15 @@ clients: setup-test ## real OpenAI clients against a real node
 	@model=$$(.ci/starter-model "$(CACHE_DIR)") && \
 	tests/clients/run $(CARGO_TARGET_DIR)/debug/shoal "$$model" "$(CACHE_DIR)"
 
-bench: build setup-test ## against llama.cpp's own server; writes tests/benches/RESULTS.md
+interop: setup-test ## a js-libp2p peer in the public mesh, and before a private swarm
+	@$(CARGO) test --workspace --no-run --locked -j$(JOBS) --quiet # what `unit` built
+	@tests/interop/run $(CARGO_TARGET_DIR)/debug "$(CACHE_DIR)"
+
+bench: build setup-test ## against llama.cpp's own server, and the swarm; writes tests/benches/RESULTS.md (BENCH="--only swarm" for one part)
+	@$(CARGO) build --release --locked -j$(JOBS) -p bootstrap
 	@server=$$(tests/benches/llama-server "$(CACHE_DIR)") && \
 	model=$$(.ci/starter-model "$(CACHE_DIR)") && \
-	$(CARGO) run --release --locked -j$(JOBS) -p tests --bin bench -- --shoal $(SHOAL) --llama-server "$$server" --model "$$model"
+	$(CARGO) run --release --locked -j$(JOBS) -p tests --bin bench -- --shoal $(SHOAL) --llama-server "$$server" --model "$$model" $(BENCH)
 
 swarms: setup-test ## simulated swarms of up to 10,000 peers: control traffic, churn, attacks
 	@$(CARGO) run --release --locked -j$(JOBS) -p sim --bin swarms
