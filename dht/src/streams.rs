@@ -118,7 +118,18 @@ pub enum Event {
         peer: PeerId,
         /// Where.
         connection: ConnectionId,
+        /// Which one.
+        limit: Limit,
     },
+}
+
+/// What kept a peer's stream out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// [`MAX_INBOUND_PER_CONNECTION`]: its own doing.
+    Connection,
+    /// [`MAX_INBOUND`]: everybody's.
+    All,
 }
 
 /// The behaviour.
@@ -235,7 +246,11 @@ impl Streams {
                 stream,
             },
             Report::Closed => Event::Closed { peer, connection },
-            Report::Refused => Event::Refused { peer, connection },
+            Report::Refused(limit) => Event::Refused {
+                peer,
+                connection,
+                limit,
+            },
         })
     }
 }

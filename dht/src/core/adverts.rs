@@ -256,6 +256,13 @@ impl Adverts {
         }
     }
 
+    /// Drops what an author said, as one that is put out. What it says anew counts again.
+    pub fn forget(&mut self, author: NodeId) {
+        if let Some(known) = self.known.remove(&author) {
+            self.remember_floor(author, &known);
+        }
+    }
+
     /// When [`Adverts::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let expiries = self.known.values().map(|known| known.expires);

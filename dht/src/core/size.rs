@@ -17,9 +17,13 @@
 //! What nobody can tell: identities of one owner that take part like any other peer are peers.
 //! It knows no routing table and no view of adverts, only what they say.
 
+mod lookups;
+
 use std::collections::VecDeque;
 
 use protocol::limits::MAX_SWARM_SIZE;
+
+pub use lookups::{FIRST_EVERY, LOOKUP_EVERY, Lookups};
 
 /// Lookups that count: their median is off by a tenth, and a day's growth is followed.
 pub const MAX_LOOKUPS: usize = 8;

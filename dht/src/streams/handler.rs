@@ -20,7 +20,7 @@ use libp2p::{
     },
 };
 
-use super::{NEGOTIATION_TIMEOUT, OpenId, OpenStreamError, Stream, ledger::Ledger};
+use super::{Limit, NEGOTIATION_TIMEOUT, OpenId, OpenStreamError, Stream, ledger::Ledger};
 
 /// Told to open a stream.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum Report {
     /// One was dropped.
     Closed,
     /// One of the peer's was not taken in.
-    Refused,
+    Refused(Limit),
 }
 
 /// The state of one connection.
@@ -67,8 +67,8 @@ impl Handler {
 
     fn on_inbound(&mut self, (stream, protocol): (libp2p::Stream, StreamProtocol)) {
         self.reports.push_back(match self.ledger.enter_inbound() {
-            Some(entry) => Report::Inbound(protocol, Stream::new(stream, entry)),
-            None => Report::Refused,
+            Ok(entry) => Report::Inbound(protocol, Stream::new(stream, entry)),
+            Err(limit) => Report::Refused(limit),
         });
     }
 

@@ -9,7 +9,7 @@ use std::sync::{
 
 use futures::task::AtomicWaker;
 
-use super::{MAX_INBOUND, MAX_INBOUND_PER_CONNECTION, MAX_OUTBOUND_PER_CONNECTION};
+use super::{Limit, MAX_INBOUND, MAX_INBOUND_PER_CONNECTION, MAX_OUTBOUND_PER_CONNECTION};
 
 /// One connection's streams.
 #[derive(Debug)]
@@ -35,18 +35,18 @@ impl Ledger {
         }
     }
 
-    /// Counts a stream of the peer's; `None` when a limit is reached.
-    pub(super) fn enter_inbound(self: &Arc<Self>) -> Option<Entry> {
+    /// Counts a stream of the peer's, unless a limit is reached.
+    pub(super) fn enter_inbound(self: &Arc<Self>) -> Result<Entry, Limit> {
         // Only the handler adds, so between the look and the addition the number can but fall.
         if self.inbound.load(Ordering::Acquire) >= MAX_INBOUND_PER_CONNECTION {
-            return None;
+            return Err(Limit::Connection);
         }
         let all = &self.inbound_of_all;
         let under = |open| (open < MAX_INBOUND).then_some(open + 1);
         all.fetch_update(Ordering::AcqRel, Ordering::Acquire, under)
-            .ok()?;
+            .map_err(|_| Limit::All)?;
         self.inbound.fetch_add(1, Ordering::AcqRel);
-        Some(self.entry(true))
+        Ok(self.entry(true))
     }
 
     /// Whether there is room for one more stream of ours beside `opening`.
@@ -109,7 +109,7 @@ mod tests {
     fn limits_hold_and_each_end_is_said_once() {
         let all = Arc::new(AtomicUsize::new(0));
         let ledger = Arc::new(Ledger::new(all.clone()));
-        let open: Vec<_> = std::iter::from_fn(|| ledger.enter_inbound()).collect();
+        let open: Vec<_> = std::iter::from_fn(|| ledger.enter_inbound().ok()).collect();
         assert_eq!(open.len(), MAX_INBOUND_PER_CONNECTION);
         assert_eq!(all.load(Ordering::Acquire), open.len());
         let ours = ledger.enter_outbound();
@@ -129,8 +129,9 @@ mod tests {
         let all = Arc::new(AtomicUsize::new(MAX_INBOUND - 1));
         let ledgers = [(); 2].map(|()| Arc::new(Ledger::new(all.clone())));
         let entry = ledgers[0].enter_inbound().unwrap();
-        assert!(ledgers[1].enter_inbound().is_none() && ledgers[1].is_empty());
+        assert_eq!(ledgers[1].enter_inbound().err(), Some(Limit::All));
+        assert!(ledgers[1].is_empty());
         drop(entry);
-        assert!(ledgers[1].enter_inbound().is_some());
+        assert!(ledgers[1].enter_inbound().is_ok());
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use protocol::{
     NodeId, UnixMillis,
-    membership::{Invite, InviteId, Issued, RefusalCode},
+    membership::{Delegation, Invite, InviteId, Issued, RefusalCode, Role},
 };
 
 use super::ledger::{Grant, InviteLedger, LedgerEntry, RedeemError};
@@ -64,16 +64,19 @@ enum Writing<C> {
 pub struct Desk<C> {
     ledger: InviteLedger,
     lifetime: Duration,
+    /// What a delegate may admit; `None`: the root.
+    delegation: Option<Delegation>,
     waiting: VecDeque<Wish<C>>,
     writing: Option<Writing<C>>,
 }
 
 impl<C: Copy + Ord> Desk<C> {
-    /// A desk whose certificates hold for `lifetime`.
-    pub fn new(ledger: InviteLedger, lifetime: Duration) -> Self {
+    /// A desk whose certificates hold for `lifetime`, and are a delegate's with a `delegation`.
+    pub fn new(ledger: InviteLedger, lifetime: Duration, delegation: Option<Delegation>) -> Self {
         Self {
             ledger,
             lifetime,
+            delegation,
             waiting: VecDeque::new(),
             writing: None,
         }
@@ -122,6 +125,11 @@ impl<C: Copy + Ord> Desk<C> {
         while self.writing.is_none() {
             match self.waiting.pop_front()? {
                 Wish::Redeem {
+                    connection, invite, ..
+                } if !self.may_admit(invite.content.role) => {
+                    return Some(DeskStep::Refuse(connection, RefusalCode::CannotRedeem));
+                }
+                Wish::Redeem {
                     connection,
                     peer,
                     invite,
@@ -143,6 +151,12 @@ impl<C: Copy + Ord> Desk<C> {
             }
         }
         None
+    }
+
+    /// A certificate that its delegation does not cover would admit nobody.
+    fn may_admit(&self, role: Role) -> bool {
+        let delegation = self.delegation.as_ref();
+        delegation.is_none_or(|delegation| delegation.may_admit(role))
     }
 
     /// The entry of the last [`DeskStep::Write`] is on the disk, or could not be written. In the

@@ -12,7 +12,10 @@
 //!
 //! It knows no connection, and stores nothing: [`Roster::lists`] is what to keep over a restart.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use protocol::{
     NodeId, Sequence, UnixMillis,
@@ -197,6 +200,14 @@ impl Roster {
             return Err(NotMember::Revoked { peer });
         }
         Ok(invite)
+    }
+
+    /// Everybody who is on a list and not admitted by a newer certificate here.
+    pub fn put_out(&self) -> BTreeSet<NodeId> {
+        let lists = self.lists.values();
+        let peers = lists.flat_map(|held| held.list.content.revoked.keys());
+        let out = peers.filter(|peer| !self.admitted.contains_key(peer));
+        out.copied().collect()
     }
 
     /// Takes a list of revocations, from a peer or from the store.

@@ -6,7 +6,7 @@ use super::*;
 use crate::core::membership::fixture::{DAY, NOW, invite, later, node, swarm};
 
 fn desk() -> Desk<u8> {
-    Desk::new(InviteLedger::default(), DAY)
+    Desk::new(InviteLedger::default(), DAY, None)
 }
 
 fn issued(id: u8, uses: u32) -> Box<Issued<Invite>> {
@@ -55,8 +55,25 @@ fn a_withdrawal_counts_at_once_and_is_written() {
 }
 
 #[test]
+fn a_role_that_the_delegation_does_not_cover_is_refused_and_not_counted() {
+    let clients_only = Delegation {
+        swarm: swarm(),
+        delegate: node(9),
+        not_before: NOW,
+        may_admit_members: false,
+        may_admit_clients: true,
+        may_revoke: false,
+    };
+    let mut desk = Desk::new(InviteLedger::default(), DAY, Some(clients_only));
+    assert!(desk.redeem(1, node(5), issued(1, 9)));
+    let refused = DeskStep::Refuse(1, RefusalCode::CannotRedeem);
+    assert_eq!(desk.step(NOW), Some(refused));
+    assert_eq!(desk.ledger().entries().count(), 0);
+}
+
+#[test]
 fn who_left_is_not_waited_for_and_the_queue_is_bounded() {
-    let mut desk = Desk::new(InviteLedger::default(), DAY);
+    let mut desk = Desk::new(InviteLedger::default(), DAY, None);
     for connection in 0..MAX_WAITING_AT_DESK {
         assert!(desk.redeem(connection, node(5), issued(1, 1)));
     }

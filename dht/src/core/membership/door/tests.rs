@@ -33,7 +33,7 @@ fn member(number: u8) -> TestDoor {
 }
 
 fn issuer(number: u8) -> TestDoor {
-    let desk = Desk::new(InviteLedger::default(), DAY);
+    let desk = Desk::new(InviteLedger::default(), DAY, None);
     let own = Credential::Certificate(certificate(number, NOW));
     Door::new(node(number), Roster::new(swarm()), own, Some(desk))
 }
