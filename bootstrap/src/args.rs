@@ -11,7 +11,7 @@ use protocol::names::SwarmName;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shoal-bootstrap", version)]
 pub struct Args {
-    /// The swarm it serves
+    /// The swarm it serves; a private one by the pass that its owner made (`shoal swarm delegate`)
     #[arg(
         long,
         value_name = "NAME",
@@ -19,6 +19,21 @@ pub struct Args {
         env = "SHOAL_SWARM"
     )]
     pub swarm: SwarmName,
+    /// The pass to a private swarm, or a token; kept after the first start
+    #[arg(
+        long,
+        value_name = "PASS",
+        env = "SHOAL_JOIN",
+        hide_env_values = true,
+        conflicts_with = "join_file"
+    )]
+    pub join: Option<String>,
+    /// A file that holds it
+    #[arg(long, value_name = "FILE", env = "SHOAL_JOIN_FILE")]
+    pub join_file: Option<PathBuf>,
+    /// Print this server's id, which a pass is made for, and end
+    #[arg(long)]
+    pub print_id: bool,
     /// Where to listen, over QUIC and TCP; may be given several times
     #[arg(
         long,

@@ -7,13 +7,18 @@ use std::process::ExitCode;
 use bootstrap::args::{Args, LogFormat};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     log(args.log_format);
-    match run(args) {
+    let done = match args.print_id {
+        true => print_id(&args),
+        false => run(args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -22,11 +27,22 @@ fn main() -> ExitCode {
     }
 }
 
+fn print_id(args: &Args) -> anyhow::Result<()> {
+    let id = bootstrap::server::id(args)?;
+    Ok(writeln!(io::stdout(), "{id}")?)
+}
+
 #[tokio::main]
 async fn run(args: Args) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (changed, reload) = watch::channel(());
+    tokio::spawn(async move {
+        // As `systemctl reload` does.
+        while hangup.recv().await.is_some() && changed.send(()).is_ok() {}
+    });
     let told = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -40,7 +56,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             let _ = writeln!(io::stdout(), "{address}");
         }
     };
-    Ok(bootstrap::server::run(args, stop, announce).await?)
+    Ok(bootstrap::server::run(args, stop, reload, announce).await?)
 }
 
 /// For people on a terminal, else one JSON object a line, unless the format is given.

@@ -98,6 +98,9 @@ fn a_bad_setup_is_one_line_that_says_what_to_do() {
     for (args, wanted) in [
         (vec!["--health", &taken], "--health takes another"),
         (vec!["--bootstrap", "/dns4/example"], "--bootstrap"),
+        (vec!["--swarm", "lab"], "shoal swarm delegate"),
+        (vec!["--join", "nonsense"], "public"),
+        (vec!["--swarm", "lab", "--join", "nonsense"], "token"),
         (
             vec!["--health", "127.0.0.1:0", "--external", "nonsense"],
             "nonsense",

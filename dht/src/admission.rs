@@ -10,7 +10,7 @@
 mod config;
 mod event;
 mod handler;
-mod issuer;
+mod redeemer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -44,8 +44,8 @@ use crate::{
 pub use config::{Clock, Config, system_clock};
 pub use event::Event;
 use handler::{Handler, Report, Say};
-use issuer::Office;
-pub use issuer::{Issuer, LedgerStore, NotKept};
+use redeemer::Office;
+pub use redeemer::{LedgerStore, NotKept, Redeemer, sign};
 
 /// The behaviour.
 pub struct Admissions {
@@ -81,14 +81,14 @@ struct OtherKey;
 impl Admissions {
     /// For one node in one swarm.
     pub fn new(config: Config) -> Self {
-        let swarm = config.roster.swarm().clone();
-        let protocol = protocol::names::Protocol::Admission.of(&swarm.name);
-        let desk = config.issuer.as_ref().map(Issuer::desk);
+        let swarm = &config.roster.swarm().name;
+        let protocol = protocol::names::Protocol::Admission.of(swarm);
+        let desk = config.redeemer.as_ref().map(Redeemer::desk);
         Self {
             door: Door::new(config.local, config.roster, config.credential, desk),
             protocol: StreamProtocol::try_from_owned(protocol).expect("it begins with a slash"),
             clock: config.clock,
-            office: config.issuer.map(|issuer| issuer.office(swarm)),
+            office: config.redeemer.map(Redeemer::office),
             connections: BTreeMap::new(),
             actions: VecDeque::new(),
             gate: BTreeSet::new(),

@@ -67,6 +67,11 @@ impl<B> Gated<B> {
         self.admitted.as_ref().is_none_or(|all| all.contains(peer))
     }
 
+    /// True if not everybody is let in.
+    pub fn is_shut(&self) -> bool {
+        self.admitted.is_some()
+    }
+
     /// True if the inner behaviour knows of this connection.
     pub fn is_inside(&self, connection: ConnectionId) -> bool {
         self.inside.contains_key(&connection)

@@ -44,6 +44,7 @@ pub enum IdentityError {
 }
 
 /// The node's key pair.
+#[derive(Clone)]
 pub struct Identity {
     key: SigningKey,
 }

@@ -4,10 +4,8 @@
 //! are found too; what is found is a candidate, and who it is and whether it belongs to the swarm
 //! is seen at the dial. libp2p's behaviour keeps whatever anyone on the network says for as long
 //! as they say, and adds it to every dial: here it is emptied when it holds too much, and only
-//! nodes with addresses of other machines get out of it.
-//!
-//! Under [`Voice::Silent`] it asks and never names this node: an answer of its holds no address
-//! and no id. A private swarm takes this, or leaves the behaviour out.
+//! nodes with addresses of other machines get out of it. It names this node and where it listens,
+//! and no swarm.
 
 use std::task::{Context, Poll};
 
@@ -36,21 +34,10 @@ const MAX_KNOWN: usize = 1024;
 /// Listen addresses that are remembered, to be told again after that.
 const MAX_LISTENING: usize = 64;
 
-/// Whether this node says that it is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Voice {
-    /// Others find it: for the public mesh.
-    #[default]
-    Heard,
-    /// It only finds others: for a private swarm.
-    Silent,
-}
-
 /// The behaviour. What it finds comes as candidates for the join, unasked.
 pub struct Lan {
     inner: mdns::tokio::Behaviour,
     local: PeerId,
-    voice: Voice,
     listening: Vec<(ListenerId, Multiaddr)>,
 }
 
@@ -59,11 +46,10 @@ impl Lan {
     ///
     /// # Errors
     /// When the system does not tell of its network interfaces.
-    pub fn new(local: PeerId, voice: Voice) -> std::io::Result<Self> {
+    pub fn new(local: PeerId) -> std::io::Result<Self> {
         Ok(Self {
             inner: behaviour(local)?,
             local,
-            voice,
             listening: Vec::new(),
         })
     }
@@ -78,7 +64,7 @@ impl Lan {
                 if room && !self.listening.contains(&known) {
                     self.listening.push(known);
                 }
-                room && self.voice == Voice::Heard
+                room
             }
             FromSwarm::ExpiredListenAddr(old) => {
                 let gone = (old.listener_id, old.addr.clone());
@@ -102,13 +88,11 @@ impl Lan {
         let Ok(mut inner) = behaviour(self.local) else {
             return;
         };
-        if self.voice == Voice::Heard {
-            for (listener_id, addr) in &self.listening {
-                inner.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
-                    listener_id: *listener_id,
-                    addr,
-                }));
-            }
+        for (listener_id, addr) in &self.listening {
+            inner.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+                listener_id: *listener_id,
+                addr,
+            }));
         }
         self.inner = inner;
     }

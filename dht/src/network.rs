@@ -5,32 +5,46 @@
 //! [`crate::core`].
 
 mod actor;
+mod admitting;
 mod ask;
 mod behaviour;
 mod command;
 mod config;
 mod finding;
 mod gossip;
+mod grouping;
 mod joining;
 mod linking;
 mod listening;
 mod meeting;
 mod opening;
+mod sharding;
+mod standing;
 mod telling;
 mod viewing;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{ModelName, NodeId, advert::Profile, names::Protocol};
+use protocol::{
+    ModelName, NodeId,
+    advert::Profile,
+    membership::{Chain, wire},
+    names::Protocol,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::{actor::Actor, command::Command};
 pub use self::{
+    admitting::{Kept, Private},
     config::{Config, DEFAULT_PORT, Meeting, Remembered, both_transports, everywhere},
     opening::{Inbound, OpenError},
 };
-use crate::{streams::Stream, view::View};
+use crate::{
+    core::membership::{Credential, ListError},
+    streams::Stream,
+    view::View,
+};
 
 /// Commands that wait for the task: each comes from a request or a person, and waits microseconds.
 const MOST_COMMANDS: usize = 256;
@@ -66,6 +80,18 @@ pub enum StartError {
 #[error("this node has left the swarm")]
 pub struct Left;
 
+/// Why a list of revocations changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// The roster does not take it.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// This node has left the swarm.
+    #[error("this node has left the swarm")]
+    Left,
+}
+
 /// The node's part in the swarm, for the rest of the node. Cheap to clone.
 #[derive(Clone)]
 pub struct Network {
@@ -73,6 +99,8 @@ pub struct Network {
     commands: mpsc::Sender<Command>,
     profile: Arc<watch::Sender<Profile>>,
     view: watch::Receiver<Arc<View>>,
+    kept: watch::Receiver<Kept>,
+    is_private: bool,
 }
 
 impl Network {
@@ -90,13 +118,16 @@ impl Network {
         let (profile, own_profile) = watch::channel(config.profile.clone());
         let own = NodeId::from(&config.key);
         let (served, inbound) = mpsc::channel(MOST_INBOUND);
-        let (actor, view) = Actor::new(config, own_profile, served)?;
+        let is_private = config.private.is_some();
+        let (actor, shown) = Actor::new(config, own_profile, served)?;
         let task = tokio::spawn(actor.run(inbox, stop));
         let network = Self {
             own,
             commands,
             profile: Arc::new(profile),
-            view,
+            view: shown.view,
+            kept: shown.kept,
+            is_private,
         };
         let ended = async {
             if let Err(error) = task.await
@@ -113,6 +144,11 @@ impl Network {
         self.own
     }
 
+    /// Whether everybody here is a member of a private swarm.
+    pub fn is_private(&self) -> bool {
+        self.is_private
+    }
+
     /// What is known of the swarm now.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
@@ -126,6 +162,35 @@ impl Network {
     /// Says what this node is now; the swarm is told as soon as a change is worth it.
     pub fn set_profile(&self, profile: Profile) {
         self.profile.send_replace(profile);
+    }
+
+    /// What a private swarm brings that is to be kept over a restart, and when it changes.
+    pub fn kept(&self) -> watch::Receiver<Kept> {
+        self.kept.clone()
+    }
+
+    /// What this node shows on its next connections, as a certificate that was renewed. Nothing
+    /// in the public mesh.
+    ///
+    /// # Errors
+    /// [`Left`].
+    pub async fn show(&self, credential: Credential) -> Result<(), Left> {
+        let command = Command::Show(credential);
+        self.commands.send(command).await.map_err(|_| Left)
+    }
+
+    /// Puts out whom a list of revocations names, and spreads it. False: it was known.
+    ///
+    /// # Errors
+    /// See [`RevokeError`].
+    pub async fn revoke(&self, list: Chain<wire::Revocations>) -> Result<bool, RevokeError> {
+        let (done, answer) = oneshot::channel();
+        let list = Box::new(list);
+        let command = Command::Revoke { list, done };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| RevokeError::Left)?;
+        let revoked = answer.await.map_err(|_| RevokeError::Left)?;
+        Ok(revoked?)
     }
 
     /// Looks the heads of a model up in the swarm's DHT, beyond those whose adverts are heard
@@ -157,15 +222,6 @@ impl Network {
         let sent = self.commands.send(command).await;
         sent.map_err(|_| OpenError::Left)?;
         answer.await.map_err(|_| OpenError::Left)?
-    }
-
-    /// The network under the node changed: an interface or a default route came or went.
-    ///
-    /// # Errors
-    /// [`Left`].
-    pub async fn on_network_changed(&self) -> Result<(), Left> {
-        let command = Command::NetworkChanged;
-        self.commands.send(command).await.map_err(|_| Left)
     }
 }
 

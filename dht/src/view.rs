@@ -9,9 +9,10 @@ use std::{
 use protocol::{
     ModelName, NodeId, Sequence,
     advert::{Deployed, Nat, NodeRole},
+    membership::Role,
 };
 
-use crate::core::{adverts::Closeness, join::Report, rtt::Estimate};
+use crate::core::{adverts::Closeness, groups, join::Report, membership::ClockGap, rtt::Estimate};
 
 /// The swarm as this node sees it.
 #[derive(Debug, Clone)]
@@ -22,6 +23,13 @@ pub struct View {
     pub nat: Nat,
     /// What this node is to the swarm.
     pub role: NodeRole,
+    /// Whether it has a group: peers near enough for a chain.
+    pub standing: groups::Role,
+    /// How many peers the swarm has, as far as this node found by itself.
+    pub size: Option<u32>,
+    /// How far this machine's clock is off what most peers sign by; `None`: it is not, as far as
+    /// anybody was heard.
+    pub clock: Option<ClockGap>,
     /// Where this node listens, as multiaddrs with its own peer behind.
     pub listening: Vec<String>,
     /// Where others reach it, as far as that was confirmed.
@@ -41,6 +49,8 @@ pub struct Peer {
     pub rtt: Option<Estimate>,
     /// What it is to this node.
     pub closeness: Closeness,
+    /// What it proved to be in a private swarm, while it is connected.
+    pub membership: Option<Role>,
     /// What it says of itself; `None`: nothing so far.
     pub said: Option<Said>,
 }

@@ -15,7 +15,6 @@ pub use dht::identity;
 pub mod lifecycle;
 pub mod logging;
 pub mod management;
-pub mod memberships;
 pub mod models;
 pub mod peers;
 pub mod profile;

@@ -64,6 +64,10 @@ pub trait Peers: Send + Sync + 'static {
     /// request: answered from memory.
     fn candidates(&self, model: &ModelName) -> Vec<RemoteHead>;
 
+    /// Looks for heads of a model that nobody here has heard of; whoever is found is among the
+    /// candidates afterwards. Bounded, for a client waits.
+    async fn find(&self, model: &ModelName);
+
     /// The models that somebody says to serve, each once, in no order.
     fn models(&self) -> Vec<ModelName>;
 
@@ -95,6 +99,8 @@ impl Peers for NoPeers {
     fn candidates(&self, _: &ModelName) -> Vec<RemoteHead> {
         Vec::new()
     }
+
+    async fn find(&self, _: &ModelName) {}
 
     fn models(&self) -> Vec<ModelName> {
         Vec::new()

@@ -31,6 +31,7 @@ use crate::core::relay::Relay;
 use crate::head::Surroundings;
 use crate::peers::{NoPeers, Peers};
 use crate::residency::Residency;
+use crate::serving::Serving;
 
 /// Events of a relayed answer that wait for a slow client before its peer is held back.
 const EVENT_CHANNEL: usize = 64;
@@ -58,6 +59,8 @@ pub struct Router {
     ready: watch::Receiver<Readiness>,
     heads: Heads,
     privacy: PrivacyPolicy,
+    /// What peers are served is counted there.
+    serving: Option<Serving>,
     /// Unix seconds.
     started: u64,
 }
@@ -77,6 +80,7 @@ impl Router {
             shelf,
             ready,
             privacy: PrivacyPolicy::default(),
+            serving: None,
             started: (surroundings.now)(),
         }
     }
@@ -87,6 +91,15 @@ impl Router {
         Self {
             heads: Heads::new(Arc::clone(&self.own), peers),
             privacy,
+            ..self
+        }
+    }
+
+    /// The same with metrics of what peers are served.
+    #[must_use]
+    pub fn with_serving(self, serving: Serving) -> Self {
+        Self {
+            serving: Some(serving),
             ..self
         }
     }
@@ -114,9 +127,14 @@ impl Router {
     /// Who can answer besides this node; `None`: nobody, so that it answers alone.
     async fn rivals(&self, name: &str, level: Level) -> Option<Rivals> {
         let model: ModelName = name.parse().ok()?;
-        let remote = self.remote(&model);
-        if remote.is_empty() {
-            return None;
+        if self.remote(&model).is_empty() {
+            if level == Level::Local || self.own.has(&model).await {
+                return None;
+            }
+            self.heads.find(&model).await;
+            if self.remote(&model).is_empty() {
+                return None;
+            }
         }
         let own = self.own.offer(&model).await;
         if own.is_some() && level == Level::Local {
@@ -217,6 +235,9 @@ impl Backend for Router {
 
     fn write_metrics(&self, out: &mut String) {
         self.own.write_metrics(out);
+        if let Some(serving) = &self.serving {
+            serving.write_metrics(out);
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 mod asking;
 mod memory;
 mod offering;
+mod setup;
 mod status;
 
+use bootstrap::memberships::{Membership, SwarmFiles, keep};
 use dht::identity::Identity;
 use dht::network::{Config, Inbound, Meeting, Network, StartError};
 use protocol::advert::Profile;
@@ -14,13 +16,13 @@ use protocol::names::SwarmName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 pub use self::asking::SwarmPeers;
 pub use self::memory::{Memory, MemoryError};
+pub use self::setup::SwarmSetup;
+pub(crate) use self::setup::configured_proof;
 pub use self::status::status;
 use crate::config::ListenConfig;
-use crate::memberships::SwarmSetup;
 use crate::serving::Serving;
 
 /// The network, and what has to be done with it.
@@ -29,6 +31,9 @@ pub struct Joined {
     pub network: Network,
     /// The swarm's name.
     pub swarm: SwarmName,
+    /// Where what a private swarm brings is kept.
+    membership: Option<SwarmFiles>,
+    identity: Identity,
     inbound: mpsc::Receiver<Inbound>,
     ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     memory: Memory,
@@ -36,8 +41,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Begins to join the swarm. `None`: a private swarm, whose members this build cannot tell
-    /// from strangers yet, so it does not speak there at all.
+    /// Begins to join the swarm.
     ///
     /// # Errors
     /// No address can be listened at, or an address of the configuration is none.
@@ -46,32 +50,37 @@ impl Joined {
         identity: &Identity,
         memory: Memory,
         stop: CancellationToken,
-    ) -> Result<Option<Self>, StartError> {
-        if setup.membership.is_some() {
-            warn!(swarm = %setup.name, "private swarms are not joined yet; this node serves alone");
-            return Ok(None);
-        }
+    ) -> Result<Self, StartError> {
         let config = config(setup, identity, &memory);
         let (network, inbound, ended) = Network::start(config, stop.clone())?;
-        Ok(Some(Self {
+        Ok(Self {
             network,
             swarm: setup.name.clone(),
+            membership: setup.membership.as_ref().map(|own| own.files.clone()),
+            identity: identity.clone(),
             inbound,
             ended: Box::pin(ended),
             memory,
             stop,
-        }))
+        })
     }
 
-    /// Serves peers, tells the swarm what the node is, and remembers peers, until the network has
-    /// ended.
-    pub async fn run(self, serving: Serving, mut profile: watch::Receiver<Profile>) {
+    /// Serves peers, tells the swarm what the node is, remembers peers, and follows the files of a
+    /// private swarm when `changes` says so, until the network has ended.
+    pub async fn run(
+        self,
+        serving: Serving,
+        mut profile: watch::Receiver<Profile>,
+        changes: watch::Receiver<()>,
+    ) {
         let Self {
             network,
             mut inbound,
             ended,
             memory,
             stop,
+            membership,
+            identity,
             ..
         } = self;
         let telling = async {
@@ -86,14 +95,25 @@ impl Joined {
         let offering = async {
             let mut answers = JoinSet::new();
             let room = dht::generate::RequestRoom::default();
+            let is_member = network.is_private();
             while let Some(stream) = inbound.recv().await {
                 while answers.try_join_next().is_some() {}
-                answers.spawn(offering::answer(stream, serving.clone(), room.clone()));
+                answers.spawn(offering::answer(
+                    stream,
+                    is_member,
+                    serving.clone(),
+                    room.clone(),
+                ));
             }
             answers.shutdown().await;
         };
         let remembering = memory.keep(network.watch(), stop.clone());
-        let all = async { tokio::join!(telling, offering, remembering) };
+        let keeping = async {
+            if let Some(files) = membership {
+                keep(files, identity, network.clone(), changes).await;
+            }
+        };
+        let all = async { tokio::join!(telling, offering, remembering, keeping) };
         tokio::select! {
             biased;
             _ = all => {}
@@ -111,7 +131,8 @@ fn config(setup: &SwarmSetup, identity: &Identity, memory: &Memory) -> Config {
         remembered: memory.peers(),
         last_sequence: memory.sequence(),
         mdns: setup.mdns,
-        upnp: setup.mdns,
+        upnp: setup.upnp,
+        private: setup.membership.as_ref().and_then(Membership::private),
         meeting: if setup.rendezvous {
             Meeting::PublicDht
         } else {

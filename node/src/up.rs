@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use bootstrap::memberships::{SwarmError, unix_now};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,9 +22,9 @@ use crate::config::{Config, Effective};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::identity::{Identity, IdentityError};
 use crate::lifecycle::{Ending, Signals, run_until_told};
-use crate::memberships::{SwarmError, SwarmSetup, unix_now};
 use crate::shelf::ShelfError;
 use crate::store::{Store, StoreError};
+use crate::swarm::SwarmSetup;
 
 /// Threads that move requests and tokens. Inference has its own in the workers.
 const MIN_THREADS: usize = 2;

@@ -8,16 +8,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dht::core::membership::{Credential, ListError, NotMember};
+use bootstrap::memberships::{
+    Admitted, CERTIFICATE_LIFETIME, InviteWish, Joined, May, Membership, Memberships, SwarmError,
+    SwarmFiles, roll,
+};
+use dht::admission;
+use dht::core::membership::{Credential, Desk, DeskStep, ListError, NotMember, Written};
 use node::config::{Secret, SwarmConfig};
 use node::data_dir::Layout;
 use node::identity::Identity;
-use node::memberships::{
-    Admitted, CERTIFICATE_LIFETIME, InviteWish, Joined, May, Membership, Memberships,
-    RedeemFailure, SwarmError, SwarmFiles, SwarmSetup, roll,
-};
+use node::swarm::SwarmSetup;
 use proptest::prelude::*;
-use protocol::membership::{Chain, ChainFault, Role};
+use protocol::membership::{Chain, ChainFault, RefusalCode, Role};
 use protocol::names::SwarmName;
 use protocol::{NodeId, Sequence, UnixMillis};
 use tempfile::TempDir;
@@ -43,7 +45,7 @@ impl Machine {
     }
 
     fn memberships(&self) -> Memberships {
-        Memberships::new(&self.layout())
+        Memberships::new(self.layout().swarms())
     }
 
     fn id(&self) -> NodeId {
@@ -103,17 +105,31 @@ fn later(by: Duration) -> UnixMillis {
     NOW.saturating_add(by)
 }
 
-/// Redeems the machine's pending invite at the other one, as the network would.
-fn redeem(at: &Machine, by: &Machine, now: UnixMillis) -> Result<(), RedeemFailure> {
-    let mut joining = by.load(now)?;
+/// Redeems the machine's pending invite at the other one, as the network does.
+fn redeem(at: &Machine, by: &Machine, now: UnixMillis) -> Result<(), RefusalCode> {
+    let joining = by.load(now).unwrap();
     let Some(Credential::Invite(invite)) = joining.credential() else {
         panic!("an invite");
     };
-    let mut there = at.load(now)?;
+    let there = at.load(now).unwrap();
     let checked = there.roster.check_invite(&invite, by.id(), now).unwrap();
-    let redeemer = there.redeemer.as_mut().unwrap();
-    let granted = redeemer.redeem(&checked, by.id(), now)?;
-    joining.on_granted(granted, by.id(), now)?;
+    let redeemer = there.redeemer.unwrap();
+    let delegation = redeemer.issuer.delegation().cloned();
+    let mut desk = Desk::new(redeemer.ledger.clone(), redeemer.lifetime, delegation);
+    assert!(desk.redeem(0, by.id(), Box::new(checked)));
+    let entry = match desk.step(now).unwrap() {
+        DeskStep::Write(entry) => entry,
+        DeskStep::Refuse(_, code) => return Err(code),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(async { redeemer.store.keep(entry).await })
+        .unwrap();
+    let Some(Written::Granted(_, grant)) = desk.on_written(true) else {
+        panic!("a grant");
+    };
+    let granted = admission::sign(&redeemer.issuer, &grant).unwrap();
+    by.files().keep_granted(granted, by.id(), now).unwrap();
     Ok(())
 }
 
@@ -134,7 +150,7 @@ fn a_swarm_is_made_whole_and_its_root_key_is_private() {
         Some(Credential::Certificate(_))
     ));
     let redeemer = membership.redeemer.unwrap();
-    assert_eq!(redeemer.issuer().id(), membership.swarm.root);
+    assert_eq!(redeemer.issuer.id(), membership.swarm.root);
     let path = owner.files().root_key_path();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -184,7 +200,7 @@ fn an_invite_is_kept_redeemed_and_counted_over_a_restart() {
 
     second.join(&token, NOW).unwrap();
     let refused = redeem(&owner, &second, NOW).unwrap_err();
-    assert!(matches!(refused, RedeemFailure::Ledger(_)), "{refused}");
+    assert_eq!(refused, RefusalCode::UsedUp);
     // The first one's disk was lost: it has the same certificate again.
     first.join(&token, NOW).unwrap();
     fs::remove_file(first.files().folder().join("pass")).unwrap();
@@ -252,7 +268,7 @@ fn a_delegate_admits_within_its_rights_and_no_further() {
     server.join(&pass.unwrap().to_string(), NOW).unwrap();
     member.join(&owner.token(1), NOW).unwrap();
     let refused = redeem(&server, &member, NOW).unwrap_err();
-    assert!(matches!(refused, RedeemFailure::Role), "{refused}");
+    assert_eq!(refused, RefusalCode::CannotRedeem);
     let memberships = server.memberships();
     let wish = |role| InviteWish {
         role,

@@ -174,13 +174,22 @@ impl<T: Payload> Signed<T> {
         T::decode(self.envelope.payload.as_slice()).map_err(VerifyError::Payload)
     }
 
+    /// Who is said to have signed it: nothing that is not checked by [`Signed::verify`] is to be
+    /// relied on.
+    ///
+    /// # Errors
+    /// [`VerifyError::Author`].
+    pub fn claimed_author(&self) -> Result<NodeId, VerifyError> {
+        NodeId::from_bytes(&self.envelope.public_key).map_err(VerifyError::Author)
+    }
+
     /// Checks everything that can be checked without knowing what the message means.
     ///
     /// # Errors
     /// Every [`VerifyError`].
     pub fn verify(self, now: UnixMillis) -> Result<Verified<T>, VerifyError> {
         self.check_size()?;
-        let author = NodeId::from_bytes(&self.envelope.public_key).map_err(VerifyError::Author)?;
+        let author = self.claimed_author()?;
         self.check_time(now)?;
         self.check_signature(author)?;
         let message = T::decode(self.envelope.payload.as_slice()).map_err(VerifyError::Payload)?;

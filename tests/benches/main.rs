@@ -10,6 +10,7 @@ mod measure;
 mod nat;
 mod report;
 mod sides;
+mod swarm;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ struct Arguments {
     plan: Plan,
     /// A look in between: nothing is written.
     print_only: bool,
+    /// One part of it: `one-node` or `swarm`.
+    only: Option<String>,
 }
 
 impl Arguments {
@@ -53,7 +56,9 @@ impl Arguments {
                 .collect::<Result<_, _>>()
                 .context("--streams N,N…")?;
         }
+        let only = path("--only").ok();
         Ok(Self {
+            only: only.map(|part| part.to_string_lossy().into_owned()),
             plan,
             print_only: given.iter().any(|argument| argument == "--print-only"),
             shoal: path("--shoal")?,
@@ -63,7 +68,22 @@ impl Arguments {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
+impl Arguments {
+    fn is_wanted(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
+    }
+
+    /// Shows a section, and puts it into the report.
+    fn put(&self, title: &str, text: &str) -> Result<()> {
+        println!("{text}");
+        if !self.print_only {
+            report::replace_section(RESULTS.as_ref(), title, text)?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
 async fn main() -> Result<()> {
     #[cfg(target_os = "linux")]
     if let Some(tries) = tries_of_nat()? {
@@ -80,20 +100,38 @@ async fn main() -> Result<()> {
         )?);
     }
     let arguments = Arguments::parse()?;
+    if arguments.is_wanted("one-node") {
+        one_node(&arguments).await?;
+    }
+    if arguments.is_wanted("swarm") {
+        let rounds = arguments.plan.rounds;
+        let rows = swarm::measure(&arguments.shoal, &arguments.model, rounds).await?;
+        let text = format!("{}\n{}{rows}", report::machine(), swarm_text(rounds));
+        arguments.put("Peers on one machine", &text)?;
+    }
+    Ok(())
+}
+
+/// What the section's figures are of.
+fn swarm_text(rounds: usize) -> String {
+    format!(
+        "SmolLM2-135M-Instruct Q4_1; every process on this machine, over loopback, so a round trip is \
+         0.1 ms and all share the cores; medians of {rounds} rounds (questions in turns: twice as \
+         many).\n\n"
+    )
+}
+
+async fn one_node(arguments: &Arguments) -> Result<()> {
     let plan = &arguments.plan;
     let idle = idle::measure(&arguments.shoal, plan.rounds)?;
     println!("idle node: {idle:?}");
-    let sides = Sides::start(&arguments)?;
+    let sides = Sides::start(arguments)?;
     let before = sides.memory();
     let figures = measure(&sides, plan).await?;
     let memory = [before, sides.memory()];
     drop(sides);
     let text = report::render(plan, &figures, memory, &idle);
-    println!("{text}");
-    if !arguments.print_only {
-        report::replace_section(RESULTS.as_ref(), "One node", &text)?;
-    }
-    Ok(())
+    arguments.put("One node", &text)
 }
 
 /// `bench nat [TRIES]`: how many, if that is what is asked for.

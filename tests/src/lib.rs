@@ -1,7 +1,9 @@
 //! What the system tests and the benchmarks share: real `shoal` processes and a plain client.
-//! It knows the product from outside only: its command line, its files, its HTTP.
+//! It knows the product from outside only: its command line, its files, its HTTP; but for the
+//! crowd, which is the swarm's nodes in one process.
 
 pub mod api;
+pub mod crowd;
 pub mod hub;
 #[cfg(target_os = "linux")]
 pub mod internet;
@@ -12,6 +14,7 @@ pub mod process;
 pub mod punching;
 #[cfg(target_os = "linux")]
 pub mod scene;
+pub mod swarm;
 
 /// The seed of a randomised test: `SEED=n` replays one, else it is drawn; printed either way.
 #[expect(clippy::print_stdout, reason = "a failed run is replayed from it")]

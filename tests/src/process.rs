@@ -16,10 +16,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// No test leaves this machine, nor finds another test's nodes.
-pub const ON_LOOPBACK: [(&str, &str); 4] = [
+pub const ON_LOOPBACK: [(&str, &str); 5] = [
     ("SHOAL_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1"),
     ("SHOAL_BOOTSTRAP", ""),
     ("SHOAL_MDNS", "false"),
+    ("SHOAL_UPNP", "false"),
     ("SHOAL_RENDEZVOUS", "false"),
 ];
 
@@ -91,7 +92,7 @@ impl Node {
         Self::start_with(binary, data, args, &[])
     }
 
-    /// The same, with environment variables.
+    /// The same, with environment variables; `None` takes one of [`ON_LOOPBACK`] away.
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -99,7 +100,7 @@ impl Node {
         binary: &Path,
         data: &Path,
         args: &[&str],
-        environment: &[(&str, &str)],
+        environment: &[(&str, Option<&str>)],
     ) -> Result<Self> {
         Self::start_by(Command::new(binary), data, args, environment)
     }
@@ -113,7 +114,7 @@ impl Node {
         mut command: Command,
         data: &Path,
         args: &[&str],
-        environment: &[(&str, &str)],
+        environment: &[(&str, Option<&str>)],
     ) -> Result<Self> {
         fs::create_dir_all(data)?;
         let address = data.join("run/api.addr");
@@ -122,12 +123,18 @@ impl Node {
             .append(true)
             .create(true)
             .open(data.join("node.log"))?;
-        let child = command
+        command
             .args(["up", "--api", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(args)
-            .envs(ON_LOOPBACK)
-            .envs(environment.iter().copied())
+            .envs(ON_LOOPBACK);
+        for (name, value) in environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -230,9 +237,18 @@ pub fn memory_of(pid: u32) -> u64 {
         .map_or(0, sysinfo::Process::memory)
 }
 
+/// Time that one process has computed since its start.
+pub fn cpu_time_of(pid: u32) -> Duration {
+    processes()
+        .process(Pid::from_u32(pid))
+        .map_or(Duration::ZERO, |process| {
+            Duration::from_millis(process.accumulated_cpu_time())
+        })
+}
+
 fn processes() -> System {
     let mut system = System::new().expect("this system shows its processes");
-    let kind = ProcessRefreshKind::nothing().with_memory();
+    let kind = ProcessRefreshKind::nothing().with_memory().with_cpu();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
     system
 }

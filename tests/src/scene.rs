@@ -83,8 +83,8 @@ impl Scene {
         let port = PORT.to_string();
         let servers = servers.join(",");
         let environment = [
-            ("SHOAL_LISTEN", port.as_str()),
-            ("SHOAL_BOOTSTRAP", &servers),
+            ("SHOAL_LISTEN", Some(port.as_str())),
+            ("SHOAL_BOOTSTRAP", Some(servers.as_str())),
         ];
         let data = self.folder.path().join(name);
         let shoal = shoal_binary()?;

@@ -76,7 +76,7 @@ fn start(data: &Path, hub: &Hub) -> Result<Node> {
         &shoal_binary()?,
         data,
         &["--model", &model.to_string_lossy()],
-        &[("HF_ENDPOINT", &hub.url)],
+        &[("HF_ENDPOINT", Some(&hub.url))],
     )
 }
 

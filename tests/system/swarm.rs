@@ -2,25 +2,18 @@
 //! node that has none. What it is asked is answered by a peer, the same as that peer would say
 //! itself; and when the peer is killed in the middle of an answer, another goes on with it.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
-
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tests::{
     api,
-    process::{Node, ON_LOOPBACK, bootstrap_binary, fixture, shoal_binary, wait_for},
+    process::{Node, fixture, shoal_binary},
     seed,
+    swarm::{Bootstrap, identity, until, until_it_lists},
 };
 
 const MODEL: &str = "tiny-draft-f16";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers that are broken off.
 const KILLS: usize = 20;
@@ -31,44 +24,6 @@ const TOKENS: u32 = 120;
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 
-struct Bootstrap {
-    child: Child,
-    addresses: String,
-}
-
-impl Drop for Bootstrap {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Bootstrap {
-    fn start(data: &Path) -> Result<Self> {
-        fs::create_dir_all(data)?;
-        let log = fs::File::create(data.join("log"))?;
-        let child = Command::new(bootstrap_binary()?)
-            .args(["--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let mut server = Self {
-            child,
-            addresses: String::new(),
-        };
-        let path = data.join("addresses");
-        server.addresses = wait_for("the bootstrap server's addresses", PATIENCE, || {
-            let text = fs::read_to_string(&path).ok()?;
-            let lines: Vec<&str> = text.lines().collect();
-            (lines.len() == 2).then(|| lines.join(","))
-        })?;
-        Ok(server)
-    }
-}
-
 /// A swarm in a folder.
 struct Swarm {
     folder: tempfile::TempDir,
@@ -78,15 +33,14 @@ struct Swarm {
 impl Swarm {
     fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"))?;
+        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
         Ok(Self { folder, bootstrap })
     }
 
     fn node(&self, name: &str, args: &[&str]) -> Result<Node> {
-        let mut environment = ON_LOOPBACK.to_vec();
-        environment.retain(|(key, _)| *key != "SHOAL_BOOTSTRAP");
-        environment.push(("SHOAL_BOOTSTRAP", &self.bootstrap.addresses));
+        let list = self.bootstrap.list();
         let data = self.folder.path().join(name);
+        let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
         Node::start_with(&shoal_binary()?, &data, args, &environment)
     }
 
@@ -98,34 +52,6 @@ impl Swarm {
         let args = [&["--model", &model, "--listen", listen][..], &serving].concat();
         self.node(name, &args)
     }
-}
-
-async fn models(node: &Node) -> Result<Vec<String>> {
-    let url = format!("{}/v1/models", node.url);
-    let list: Value = api::client()?.get(url).send().await?.json().await?;
-    let data = list["data"].as_array().context("a list")?.iter();
-    Ok(data
-        .filter_map(|model| Some(model["id"].as_str()?.to_owned()))
-        .collect())
-}
-
-async fn until_it_lists(node: &Node, model: &str) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !models(node).await?.iter().any(|id| id == model) {
-        ensure!(
-            Instant::now() < end,
-            "the swarm's model was not listed:\n{}",
-            node.log_tail()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
-
-async fn identity(node: &Node) -> Result<String> {
-    let url = format!("{}/api/status", node.url);
-    let status: Value = api::client()?.get(url).send().await?.json().await?;
-    Ok(status["node_id"].as_str().context("an id")?.to_owned())
 }
 
 fn question(temperature: f64) -> Value {
@@ -183,7 +109,7 @@ async fn a_node_without_a_model_answers_with_a_peers() -> Result<()> {
     let swarm = Swarm::start()?;
     let server = swarm.server("server", QUIC)?;
     let asker = swarm.node("asker", &["--client"])?;
-    until_it_lists(&asker, MODEL).await?;
+    until_it_lists(&asker, MODEL, true).await?;
     let expected = identity(&server).await?;
     for temperature in [0.0, 1.0] {
         let mut peers = Vec::new();
@@ -205,7 +131,7 @@ async fn a_request_that_may_not_leave_the_node_does_not() -> Result<()> {
     let swarm = Swarm::start()?;
     let _server = swarm.server("server", QUIC)?;
     let asker = swarm.node("asker", &["--client"])?;
-    until_it_lists(&asker, MODEL).await?;
+    until_it_lists(&asker, MODEL, true).await?;
     let request = api::client()?
         .post(format!("{}/v1/chat/completions", asker.url))
         .header("x-shoal-privacy", "local")
@@ -228,7 +154,7 @@ async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
         servers.push(swarm.server(&format!("server-{number}"), listen)?);
     }
     let asker = swarm.node("asker", &["--client"])?;
-    until_it_lists(&asker, MODEL).await?;
+    until_it_lists(&asker, MODEL, true).await?;
     let mut expected = Vec::new();
     for temperature in [0.0, 1.0] {
         expected.push(ask(&servers[0], temperature, |_, _| {}).await?);
@@ -270,19 +196,14 @@ async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
 
 /// Waits until there is one to ask and another to go on with the answer.
 async fn until_two_are_known(node: &Node, ids: &[String]) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let url = format!("{}/api/peers", node.url);
-        let status: Value = api::client()?.get(url).send().await?.json().await?;
-        let peers = status["peers"].as_array().context("peers")?.iter();
-        let serves = |peer: &&Value| {
-            let models = peer["models"].as_array();
-            ids.iter().any(|id| peer["id"] == **id) && models.is_some_and(|all| !all.is_empty())
-        };
-        if peers.filter(serves).count() >= 2 {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "two are not known:\n{status:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let serves = |peer: &&Value| {
+        let models = peer["models"].as_array();
+        ids.iter().any(|id| peer["id"] == **id) && models.is_some_and(|all| !all.is_empty())
+    };
+    let two = |status: &Value| {
+        let peers = status["peers"].as_array().into_iter().flatten();
+        peers.filter(serves).count() >= 2
+    };
+    until(node, "/api/peers", two).await?;
+    Ok(())
 }

@@ -114,11 +114,19 @@ pub struct SwarmStatus {
     pub swarm: Option<String>,
     /// `joining`, `joined` or `alone`; `off` without a swarm.
     pub state: String,
+    /// `member`: it has a group, peers within 80 ms; `api-client`: there are peers and none near,
+    /// so it asks others and serves whole models at most; `undecided`.
+    pub standing: String,
+    /// How many peers the swarm has, by the node's own estimate; `None`: no idea yet.
+    pub size: Option<u32>,
     /// What lies between the node and the Internet: `public`, `endpoint-independent`,
     /// `symmetric` or `unknown`.
     pub nat: String,
     /// IPv6 gets no answers on this network while IPv4 does.
     pub ipv6_black_holed: bool,
+    /// By how many seconds this machine's clock is off what most peers sign by, above zero where
+    /// it is ahead; `None`: it is not.
+    pub clock_off_seconds: Option<i64>,
     /// Where the node listens, as multiaddrs with its peer id: what others can be given.
     pub listening: Vec<String>,
     /// Where others were seen to reach it.
@@ -153,6 +161,10 @@ pub struct PeerStatus {
     pub rtt_ms: Option<f64>,
     /// Near enough for a chain: within the bounds of a group.
     pub near: bool,
+    /// In this node's group.
+    pub in_group: bool,
+    /// `member` or `client` of the private swarm, while it is connected.
+    pub membership: Option<String>,
     /// `server`, `api-client` or `bootstrap`.
     pub role: Option<String>,
     /// As [`SwarmStatus::nat`].

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use protocol::{NodeId, UnixMillis};
 
-use super::Issuer;
+use super::Redeemer;
 use crate::core::membership::{Credential, Roster};
 
 /// The wall's clock.
@@ -19,7 +19,7 @@ pub struct Config {
     /// What this node has to show.
     pub credential: Credential,
     /// Its right to redeem invites, if it has one.
-    pub issuer: Option<Issuer>,
+    pub redeemer: Option<Redeemer>,
     /// [`system_clock`], but for tests.
     pub clock: Clock,
 }

@@ -19,9 +19,12 @@ use libp2p::{
     request_response::{self, ProtocolSupport},
     swarm::{ConnectionId, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts},
 };
-use protocol::{UnixMillis, membership::Swarm as SwarmId};
+use protocol::{
+    UnixMillis,
+    membership::{Issuer, Swarm as SwarmId},
+};
 
-use super::{Admissions, Config, Event, Issuer, LedgerStore, NotKept};
+use super::{Admissions, Config, Event, LedgerStore, NotKept, Redeemer};
 use crate::{
     core::membership::{
         Credential, EntryFailure, InviteLedger, LedgerEntry, Roster,
@@ -104,9 +107,9 @@ impl TestNode {
         let clock = Arc::new(AtomicU64::new(plan.now.0));
         let read = clock.clone();
         let name = plan.swarm.name.clone();
-        let issuer = plan.disk.map(|disk| Issuer {
-            key: key(1),
-            delegation: None,
+        let root = Issuer::root(plan.swarm.clone(), key(1));
+        let redeemer = plan.disk.zip(root).map(|(disk, issuer)| Redeemer {
+            issuer,
             ledger: InviteLedger::default(),
             lifetime: DAY,
             store: disk,
@@ -116,7 +119,7 @@ impl TestNode {
                 local: node(plan.number),
                 roster: Roster::new(plan.swarm),
                 credential: plan.credential,
-                issuer,
+                redeemer,
                 clock: Box::new(move || UnixMillis(read.load(Ordering::Relaxed))),
             }),
             gated: Gated::shut(Revocations::new(&name)),

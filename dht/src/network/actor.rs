@@ -15,15 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     StartError,
+    admitting::{Admitting, Kept},
     behaviour::{Behaviour, BehaviourEvent, InsideEvent, swarm},
     command::Command,
     config::Config,
     finding::Finding,
+    grouping::Grouping,
     joining::Joining,
     linking::Linking,
     listening::Listening,
     meeting::Meeting,
     opening::{Inbound, Opening},
+    sharding::Sharding,
     telling::Telling,
     viewing::Viewing,
 };
@@ -43,41 +46,55 @@ pub(super) struct Actor {
     pub(super) meeting: Meeting,
     pub(super) listening: Listening,
     pub(super) telling: Telling,
+    pub(super) grouping: Grouping,
+    pub(super) sharding: Sharding,
     pub(super) finding: Finding,
     pub(super) opening: Opening,
-    viewing: Viewing,
+    pub(super) viewing: Viewing,
+    pub(super) admitting: Admitting,
+}
+
+/// What others look at.
+pub(super) struct Shown {
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) kept: watch::Receiver<Kept>,
 }
 
 impl Actor {
     /// Sets everything up and listens.
     pub(super) fn new(
-        config: Config,
+        mut config: Config,
         profile: watch::Receiver<Profile>,
         inbound: mpsc::Sender<Inbound>,
-    ) -> Result<(Self, watch::Receiver<Arc<View>>), StartError> {
+    ) -> Result<(Self, Shown), StartError> {
         let now = Instant::now();
         let own = NodeId::from(&config.key);
-        let mut swarm = swarm(&config)?;
+        let private = config.private.take();
+        let mut swarm = swarm(&config, private)?;
         let listening = Listening::begin(&config, &mut swarm)?;
-        let joining = Joining::new(&config, own, now);
+        let joining = Joining::new(&config, now);
         let mut rng = StdRng::from_rng(&mut rand::rng());
-        let telling = Telling::begin(&config, own, &mut swarm, &mut rng, now);
+        let telling = Telling::new(&config, own, &mut rng, now);
         let (viewing, view) = Viewing::new(joining.report(), now);
+        let (admitting, kept) = Admitting::new();
         let actor = Self {
             own,
             rng,
             profile,
             joining,
             meeting: Meeting::new(&config),
+            sharding: Sharding::new(&config, own, now),
+            grouping: Grouping::new(now),
             linking: Linking::new(own, config.connections),
             listening,
             telling,
             finding: Finding::default(),
             opening: Opening::new(&config.swarm, inbound),
             viewing,
+            admitting,
             swarm,
         };
-        Ok((actor, view))
+        Ok((actor, Shown { view, kept }))
     }
 
     /// Runs until told to stop, or until nobody holds the handle any more.
@@ -121,6 +138,8 @@ impl Actor {
             self.linking.next_deadline(),
             self.listening.next_deadline(),
             self.telling.next_deadline(),
+            self.grouping.next_deadline(),
+            self.sharding_deadline(),
             self.opening.next_deadline(),
             self.viewing.next_deadline(),
         ];
@@ -136,7 +155,11 @@ impl Actor {
                 protocol,
                 opened,
             } => self.open(peer, protocol, opened),
-            Command::NetworkChanged => self.on_network_changed(),
+            Command::Show(credential) => self.show(credential),
+            Command::Revoke { list, done } => {
+                // Whoever asked may have gone; the list counts.
+                let _ = done.send(self.revoke(*list));
+            }
         }
     }
 
@@ -147,6 +170,8 @@ impl Actor {
         self.drive_meeting(at.now);
         self.drive_linking(at.now);
         self.drive_listening(at.now);
+        self.drive_grouping(at.now);
+        self.drive_sharding(at.now);
         self.drive_telling(at);
         self.drive_opening(at.now);
         self.viewing_due(at.now);
@@ -160,9 +185,9 @@ impl Actor {
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        self.viewing.on_change(Instant::now());
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lan(found)) => self.on_lan(found),
+            SwarmEvent::Behaviour(BehaviourEvent::Admission(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Upnp(_)) => {}
             SwarmEvent::Behaviour(BehaviourEvent::Candidates(never)) => match never {},
             SwarmEvent::Behaviour(BehaviourEvent::Inside(event)) => self.on_inside(event),
@@ -177,17 +202,18 @@ impl Actor {
             }
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
-                peer_id,
                 error,
-            } => self.on_dial_failed(peer_id, connection_id, &error),
+                ..
+            } => self.on_dial_failed(connection_id, &error),
             SwarmEvent::ListenerClosed { listener_id, .. } => {
                 self.on_listener_closed(listener_id);
                 self.on_addresses_changed();
             }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ExternalAddrConfirmed { .. }
-            | SwarmEvent::ExternalAddrExpired { .. } => self.on_addresses_changed(),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listen_addr(&address, false),
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listen_addr(&address, true),
+            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.on_addresses_changed()
+            }
             _ => {}
         }
     }
@@ -200,6 +226,7 @@ impl Actor {
             InsideEvent::Asking(event) => self.on_asking(event),
             InsideEvent::Pulses(never) => match never {},
             InsideEvent::Probes(probed) => self.on_probed(&probed),
+            InsideEvent::Revocations(event) => self.on_revocations(event),
             InsideEvent::Streams(event) => self.on_streams(event),
             InsideEvent::AutonatClient(event) => self.on_autonat(&event),
             InsideEvent::RelayClient(event) => self.on_relay_client(&event),

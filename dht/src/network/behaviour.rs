@@ -9,22 +9,25 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, upnp, yamux,
 };
-use protocol::names::Protocol;
+use protocol::{NodeId, names::Protocol};
 
 use super::{
     StartError,
+    admitting::Private,
     ask::{Asking, asking},
     config::Config,
     gossip::{Gossip, gossip},
     opening,
 };
 use crate::{
+    admission::{self, Admissions, system_clock},
     candidates::Candidates,
     gate::Gated,
-    lan::{Lan, Voice},
+    lan::Lan,
     probe::Probes,
     providers::ProviderStore,
     pulse::Pulses,
+    revocations::Revocations,
     streams::Streams,
 };
 
@@ -63,6 +66,7 @@ pub(super) struct Behaviour {
     pub(super) lan: Toggle<Lan>,
     pub(super) upnp: Toggle<upnp::tokio::Behaviour>,
     pub(super) candidates: Candidates,
+    pub(super) admission: Toggle<Admissions>,
     pub(super) inside: Gated<Inside>,
 }
 
@@ -71,20 +75,24 @@ pub(super) struct Behaviour {
 pub(super) struct Inside {
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<ProviderStore>,
+    pub(super) revocations: Toggle<Revocations>,
     pub(super) gossip: Gossip,
     pub(super) pulses: Pulses,
     pub(super) asking: Asking,
     pub(super) probes: Probes,
     pub(super) streams: Streams,
     pub(super) relay_client: relay::client::Behaviour,
-    pub(super) relay_server: Toggle<relay::Behaviour>,
+    pub(super) relay_server: relay::Behaviour,
     pub(super) dcutr: Toggle<dcutr::Behaviour>,
     pub(super) autonat_client: Toggle<autonat::v2::client::Behaviour>,
     pub(super) autonat_server: autonat::v2::server::Behaviour,
 }
 
 /// The swarm with all of it; it listens nowhere yet.
-pub(super) fn swarm(config: &Config) -> Result<Swarm<Behaviour>, StartError> {
+pub(super) fn swarm(
+    config: &Config,
+    private: Option<Private>,
+) -> Result<Swarm<Behaviour>, StartError> {
     let key = identity::Keypair::ed25519_from_bytes(config.key.to_bytes())
         .map_err(|error| StartError::Setup(error.to_string()))?;
     let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
@@ -101,7 +109,7 @@ pub(super) fn swarm(config: &Config) -> Result<Swarm<Behaviour>, StartError> {
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| setup(&error))?;
     let swarm = builder
-        .with_behaviour(|key, relay| behaviour(config, key, relay))
+        .with_behaviour(|key, relay| behaviour(config, private, key, relay))
         .map_err(|error| setup(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
@@ -112,37 +120,62 @@ type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
 fn behaviour(
     config: &Config,
+    private: Option<Private>,
     key: &identity::Keypair,
     relay: relay::client::Behaviour,
 ) -> Result<Behaviour, SetupError> {
     let own = key.public().to_peer_id();
     // Without multicast (a container, a locked-down system) the other ways remain.
-    let lan = config.mdns.then(|| Lan::new(own, Voice::Heard));
+    let lan = config.mdns.then(|| Lan::new(own));
+    let inside = inside(config, private.as_ref(), key, relay)?;
+    let inside = match private {
+        Some(_) => Gated::shut(inside),
+        None => Gated::open(inside),
+    };
+    let local = NodeId::from(&config.key);
+    let admission = private.map(|private| admissions(local, private));
     Ok(Behaviour {
         lan: lan.and_then(Result::ok).into(),
         upnp: config.upnp.then(upnp::tokio::Behaviour::default).into(),
         candidates: Candidates::default(),
-        inside: Gated::open(inside(config, key, relay)?),
+        admission: admission.into(),
+        inside,
+    })
+}
+
+fn admissions(local: NodeId, private: Private) -> Admissions {
+    Admissions::new(admission::Config {
+        local,
+        roster: private.roster,
+        credential: private.credential,
+        redeemer: private.redeemer,
+        clock: system_clock(),
     })
 }
 
 fn inside(
     config: &Config,
+    private: Option<&Private>,
     key: &identity::Keypair,
     relay_client: relay::client::Behaviour,
 ) -> Result<Inside, SetupError> {
     let own = key.public().to_peer_id();
-    let relay_server = relay::Behaviour::new(own, relay_config());
+    let revocations = private.map(|private| {
+        let mut revocations = Revocations::new(&config.swarm);
+        revocations.update(&private.roster);
+        revocations
+    });
     Ok(Inside {
         identify: identify::Behaviour::new(identify_config(config, key)),
         kad: kademlia(config, own)?,
+        revocations: revocations.into(),
         gossip: gossip(&config.swarm)?,
         pulses: Pulses::default(),
         asking: asking(&config.swarm),
         probes: Probes::new(stream_protocol(config, Protocol::Probe)?),
         streams: Streams::new(opening::protocols(&config.swarm).into_values().collect()),
         relay_client,
-        relay_server: Some(relay_server).into(),
+        relay_server: relay::Behaviour::new(own, relay_config()),
         dcutr: (!config.is_server)
             .then(|| dcutr::Behaviour::new(own))
             .into(),

@@ -1,10 +1,17 @@
 //! What the handle asks of the task. Plain data.
 
-use protocol::{ModelName, NodeId, names::Protocol};
+use protocol::{
+    ModelName, NodeId,
+    membership::{Chain, wire},
+    names::Protocol,
+};
 use tokio::sync::oneshot;
 
 use super::opening::OpenError;
-use crate::streams::Stream;
+use crate::{
+    core::membership::{Credential, ListError},
+    streams::Stream,
+};
 
 /// One wish.
 pub(super) enum Command {
@@ -24,6 +31,13 @@ pub(super) enum Command {
         /// Where to answer.
         opened: oneshot::Sender<Result<Stream, OpenError>>,
     },
-    /// What failed before may work now.
-    NetworkChanged,
+    /// Show this to members from now on.
+    Show(Credential),
+    /// Take a list of revocations.
+    Revoke {
+        /// The list; the roster checks it.
+        list: Box<Chain<wire::Revocations>>,
+        /// Where to answer.
+        done: oneshot::Sender<Result<bool, ListError>>,
+    },
 }

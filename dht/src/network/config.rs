@@ -9,6 +9,7 @@ use protocol::{
     names::SwarmName,
 };
 
+use super::Private;
 use crate::core::connections;
 
 /// The port that a node listens at unless told otherwise, of UDP and TCP alike.
@@ -20,6 +21,8 @@ pub struct Config {
     pub key: SigningKey,
     /// Which swarm.
     pub swarm: SwarmName,
+    /// What makes the swarm a private one; `None`: the public mesh.
+    pub private: Option<Private>,
     /// What the node is, as far as its owner and its engines decide; the network adds the rest.
     pub profile: Profile,
     /// Where to listen, as multiaddrs of QUIC or TCP.
@@ -93,6 +96,7 @@ impl Config {
         Self {
             key,
             swarm,
+            private: None,
             profile,
             listen: everywhere(DEFAULT_PORT),
             any_port: true,

@@ -30,12 +30,9 @@ const MOST_PROVIDERS: usize = 32;
 /// to be near the key, at the price of a few queries.
 const TELL_AGAIN_AT: [usize; 3] = [1, 4, 16];
 
-/// Over how many keys the providers of a model are spread; one holds twenty of them.
-const BUCKETS: u16 = 1;
-
 /// One search.
 struct Search {
-    found: Option<oneshot::Sender<usize>>,
+    found: oneshot::Sender<usize>,
     providers: BTreeSet<NodeId>,
     /// Requests for adverts that are under way.
     asked: usize,
@@ -60,22 +57,22 @@ impl Actor {
             let _ = found.send(0);
             return;
         }
-        let swarm = self.telling.swarm_name();
-        let keys: Vec<RecordKey> = Bucket::all(BUCKETS)
-            .map(|bucket| RecordKey::provider(swarm, model, Provided::Deployment, bucket))
-            .collect();
-        let mut found = Some(found);
+        let key = self.provider_key(model);
         let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
-        for key in keys {
-            let query = kad.get_providers(kad_key(&key));
-            let search = Search {
-                found: found.take(),
-                providers: BTreeSet::new(),
-                asked: 0,
-                is_looked_up: false,
-            };
-            self.finding.searches.insert(query, search);
-        }
+        let query = kad.get_providers(kad_key(&key));
+        let search = Search {
+            found,
+            providers: BTreeSet::new(),
+            asked: 0,
+            is_looked_up: false,
+        };
+        self.finding.searches.insert(query, search);
+    }
+
+    /// One key for a model: it holds twenty providers, more than a router tries.
+    fn provider_key(&self, model: &ModelName) -> RecordKey {
+        let swarm = self.telling.swarm_name();
+        RecordKey::provider(swarm, model, Provided::Deployment, Bucket::default())
     }
 
     pub(super) fn on_kad(&mut self, event: kad::Event) {
@@ -88,8 +85,10 @@ impl Actor {
             } => return self.on_routed(),
             _ => return,
         };
-        let QueryResult::GetProviders(result) = result else {
-            return;
+        let result = match result {
+            QueryResult::GetProviders(result) => result,
+            QueryResult::GetClosestPeers(found) if step.last => return self.on_closest(id, &found),
+            _ => return,
         };
         if let Ok(GetProvidersOk::FoundProviders { providers, .. }) = result {
             let nodes: Vec<NodeId> = providers.iter().filter_map(node_id).collect();
@@ -152,21 +151,16 @@ impl Actor {
         if !self.finding.searches.get(&id).is_some_and(is_done) {
             return;
         }
-        if let Some(search) = self.finding.searches.remove(&id)
-            && let Some(found) = search.found
-        {
-            let _ = found.send(search.providers.len());
+        if let Some(search) = self.finding.searches.remove(&id) {
+            let _ = search.found.send(search.providers.len());
         }
     }
 
     /// Tells the DHT what this node provides now, and takes back what it no longer does.
     pub(super) fn provide(&mut self, profile: &Profile) {
-        let bucket = Bucket::of(&self.own, BUCKETS);
-        let swarm = self.telling.swarm_name();
         let deployments = profile.deployments.iter();
-        let wanted: BTreeSet<RecordKey> = deployments
-            .map(|d| RecordKey::provider(swarm, &d.model, Provided::Deployment, bucket))
-            .collect();
+        let wanted: BTreeSet<RecordKey> =
+            deployments.map(|d| self.provider_key(&d.model)).collect();
         let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
         for gone in self.finding.provided.difference(&wanted) {
             kad.stop_providing(&kad_key(gone));

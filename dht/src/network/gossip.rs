@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use libp2p::PeerId;
 use libp2p::gossipsub::{
     self, CallbackSubscriptionFilter, Config, ConfigBuilder, ConfigBuilderError, IdentTopic,
     IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAuthenticity, MessageId,
@@ -21,6 +22,9 @@ const SEEN_FOR: Duration = Duration::from_secs(180);
 
 /// Topics of one peer that are remembered: its shards while they split, demand, boards.
 const MAX_TOPICS_PER_PEER: usize = 64;
+
+/// The score below which a peer is not heard: three invalid messages in a minute.
+const GRAYLIST: f64 = -100.0;
 
 /// The label of a message's name.
 const ID_LABEL: &str = "shoal/gossip-id/1";
@@ -54,6 +58,13 @@ pub(super) fn gossip(swarm: &SwarmName) -> Result<Gossip, GossipError> {
         .with_peer_score(params, thresholds)
         .map_err(GossipError)?;
     Ok(gossip)
+}
+
+/// Whether gossip hears nothing of this peer any more, for what it sent before.
+pub(super) fn is_graylisted(gossip: &Gossip, peer: &PeerId) -> bool {
+    gossip
+        .peer_score(peer)
+        .is_some_and(|score| score < GRAYLIST)
 }
 
 /// Scores a topic that was subscribed to.
@@ -117,7 +128,7 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -20.0,
         publish_threshold: -60.0,
-        graylist_threshold: -100.0,
+        graylist_threshold: GRAYLIST,
         ..PeerScoreThresholds::default()
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, TransportError,
+    Multiaddr, TransportError,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     address::Direct,
     core::join::{Address, Candidate, Cause, DialId, Input, Join, Output, Report, SearchId, Way},
-    peer::{node_id, peer_id},
+    peer::peer_id,
     resolve::{SystemLookup, resolve},
 };
 
@@ -51,7 +51,7 @@ pub(super) struct Joining {
 
 impl Joining {
     /// Begins with every way that the configuration leaves.
-    pub(super) fn new(config: &Config, _: NodeId, now: Instant) -> Self {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
         let used = [
             (Way::Remembered, !config.remembered.is_empty()),
             (Way::Bootstrap, !config.bootstrap.is_empty()),
@@ -149,6 +149,9 @@ impl Actor {
                 .join
                 .handle(input, now, &mut self.rng, &mut outputs);
         }
+        if !outputs.is_empty() {
+            self.viewing.on_change();
+        }
         for output in outputs {
             match output {
                 Output::Search(id, way) => self.joining.search(id, way),
@@ -171,27 +174,20 @@ impl Actor {
         self.joining.push(Input::SearchEnded(id, failure));
     }
 
-    pub(super) fn on_network_changed(&mut self) {
-        self.swarm.behaviour_mut().candidates.forget();
-        self.joining.push(Input::NetworkChanged);
-    }
-
     pub(super) fn on_lan(&mut self, found: Vec<Candidate>) {
         let found = self.not_us(found);
         self.joining.push(Input::Found(Way::Mdns, found));
     }
 
-    pub(super) fn on_dial_failed(
-        &mut self,
-        peer: Option<PeerId>,
-        connection: ConnectionId,
-        error: &DialError,
-    ) {
-        if let Some(node) = peer.as_ref().and_then(node_id) {
-            self.fail_waiting(node);
-        }
+    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        self.on_led_nowhere(connection, cause(error));
+    }
+
+    /// Tells whoever began a dial that it failed, or that its connection stayed outside.
+    pub(super) fn on_led_nowhere(&mut self, connection: ConnectionId, cause: Cause) {
+        self.on_peer_dial_failed(connection);
         if let Some(id) = self.joining.take_dial(connection) {
-            self.joining.push(Input::Failed(id, cause(error)));
+            self.joining.push(Input::Failed(id, cause));
         }
     }
 

@@ -2,30 +2,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, swarm};
 use protocol::NodeId;
 
-use super::actor::Actor;
+use super::{actor::Actor, gossip::is_graylisted};
 use crate::{
     address::{Direct, Scope},
     core::{
         connections::{
-            Close, Config, ConnectionId, Connections, Dialer, Opened, Protection, Traffic, Via,
+            Close, Config, ConnectionId, Connections, Dialer, Opened, PeerFacts, Protection,
+            Traffic, Via,
         },
-        join::Input,
-        rtt::{Estimate, RttEstimator},
+        join::{Cause, Input},
     },
     peer::{node_id, peer_id},
-    probe::{ProbeError, Probed},
     view::Path,
 };
 
-/// An open connection to somebody who is admitted.
+/// An open connection on which everything is spoken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
+    /// The peer is of this swarm: admitted to it, or it said that it speaks its protocols.
+    /// Whatever else runs on libp2p is connected for a moment too, and is nobody.
+    pub(super) is_ours: bool,
     pub(super) id: ConnectionId,
     pub(super) node: NodeId,
     /// Of the other end; `None`: through a relay.
@@ -49,7 +51,6 @@ pub(super) struct Linking {
     connections: Connections,
     links: BTreeMap<swarm::ConnectionId, Link>,
     next_id: u64,
-    estimators: BTreeMap<NodeId, RttEstimator>,
     mesh: BTreeSet<NodeId>,
 }
 
@@ -60,7 +61,6 @@ impl Linking {
             connections: Connections::new(own, config),
             links: BTreeMap::new(),
             next_id: 0,
-            estimators: BTreeMap::new(),
             mesh: BTreeSet::new(),
         }
     }
@@ -73,18 +73,47 @@ impl Linking {
         self.links.values().any(|link| link.node == node)
     }
 
-    /// How everybody who is connected is.
+    /// Whether anybody of the swarm is connected.
+    pub(super) fn has_peers(&self) -> bool {
+        self.links.values().any(|link| link.is_ours)
+    }
+
+    /// How everybody of the swarm who is connected is.
     pub(super) fn paths(&self) -> BTreeMap<NodeId, Path> {
         let mut paths = BTreeMap::new();
-        for link in self.links.values() {
+        for link in self.links.values().filter(|link| link.is_ours) {
             let path = paths.entry(link.node).or_insert(Path::Relayed);
             *path = link.path().min(*path);
         }
         paths
     }
 
-    pub(super) fn estimate(&self, node: &NodeId) -> Option<Estimate> {
-        self.estimators.get(node)?.estimate()
+    /// How one of them is; `None`: not connected.
+    pub(super) fn path(&self, node: NodeId) -> Option<Path> {
+        let links = self.links.values();
+        let of_node = links.filter(|link| link.is_ours && link.node == node);
+        of_node.map(Link::path).min()
+    }
+
+    /// A round trip on a connection was measured.
+    pub(super) fn on_rtt(&mut self, link: &Link, rtt: Duration) {
+        self.connections.on_rtt(link.id, rtt);
+    }
+
+    /// Whether a peer is near enough for a chain, and so worth keeping.
+    pub(super) fn set_near(&mut self, node: NodeId, is_near: bool) {
+        let facts = PeerFacts {
+            is_near,
+            ..PeerFacts::default()
+        };
+        self.connections.set_facts(node, facts);
+    }
+
+    /// A connection straight to a peer.
+    pub(super) fn direct_connection(&self, node: NodeId) -> Option<swarm::ConnectionId> {
+        let is_direct = |link: &Link| link.node == node && link.remote.is_some();
+        let mut links = self.links.iter();
+        links.find_map(|(name, link)| is_direct(link).then_some(*name))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -136,13 +165,13 @@ impl Actor {
         connection: swarm::ConnectionId,
         endpoint: &ConnectedPoint,
     ) {
-        let dial = self.joining.take_dial(connection);
         let Some(link) = self.new_link(&peer, endpoint) else {
+            self.on_led_nowhere(connection, Cause::HandshakeRefused);
             self.swarm.close_connection(connection);
             return;
         };
-        if let Some(id) = dial {
-            self.joining.push(Input::Reached(id));
+        if !self.swarm.behaviour().inside.is_inside(connection) {
+            return self.on_outside(link.node, connection);
         }
         let is_new = !self.linking.is_connected(link.node);
         self.linking.links.insert(connection, link);
@@ -151,7 +180,9 @@ impl Actor {
             .connections
             .on_opened(opened(&link, endpoint), Instant::now());
         self.close(&closes);
-        self.on_peers_changed();
+        if self.swarm.behaviour().inside.is_shut() {
+            self.on_ours(connection);
+        }
         if link.remote.is_some() {
             let probes = &mut self.swarm.behaviour_mut().inside.inner_mut().probes;
             probes.probe(peer, connection);
@@ -165,7 +196,8 @@ impl Actor {
     /// `None`: nobody that our protocols are for, or somebody who is banned.
     fn new_link(&mut self, peer: &PeerId, endpoint: &ConnectedPoint) -> Option<Link> {
         let node = node_id(peer)?;
-        if self.is_banned(node) {
+        let gossip = &self.swarm.behaviour().inside.inner().gossip;
+        if self.is_banned(node) || is_graylisted(gossip, peer) {
             return None;
         }
         let remote = if endpoint.is_relayed() {
@@ -175,44 +207,59 @@ impl Actor {
         };
         let id = ConnectionId(self.linking.next_id);
         self.linking.next_id += 1;
-        Some(Link { id, node, remote })
+        Some(Link {
+            is_ours: false,
+            id,
+            node,
+            remote,
+        })
+    }
+
+    /// The peer at the other end is of this swarm: whoever dialed it has reached it.
+    pub(super) fn on_ours(&mut self, connection: swarm::ConnectionId) {
+        let Some(link) = self.linking.links.get_mut(&connection) else {
+            return;
+        };
+        link.is_ours = true;
+        let node = link.node;
+        if let Some(id) = self.joining.take_dial(connection) {
+            self.joining.push(Input::Reached(id));
+        }
+        self.on_let_in(node);
+        self.on_path(node);
+        self.on_peers_changed();
+    }
+
+    /// The peer at the other end is not of this swarm, whatever it is of.
+    pub(super) fn on_not_ours(&mut self, connection: swarm::ConnectionId) {
+        if self
+            .linking
+            .link(connection)
+            .is_some_and(|link| !link.is_ours)
+        {
+            self.swarm.close_connection(connection);
+        }
     }
 
     pub(super) fn on_disconnected(&mut self, connection: swarm::ConnectionId) {
+        self.on_outside_closed(connection);
+        self.on_led_nowhere(connection, Cause::HandshakeRefused);
         let Some(link) = self.linking.links.remove(&connection) else {
             return;
         };
         self.linking.connections.on_closed(link.id);
         if !self.linking.is_connected(link.node) {
-            self.linking.estimators.remove(&link.node);
             self.on_peer_gone(link.node);
         }
+        self.on_path(link.node);
         self.on_peers_changed();
     }
 
     fn on_peers_changed(&mut self) {
+        self.viewing.on_change();
+        self.on_crowd_changed();
         let peers = self.linking.paths().len();
         self.joining.push(Input::Peers(peers));
-    }
-
-    pub(super) fn on_probed(&mut self, probed: &Probed) {
-        let Some(link) = self.linking.links.get(&probed.connection).copied() else {
-            return;
-        };
-        let now = Instant::now();
-        let estimator = self.linking.estimators.entry(link.node).or_default();
-        match probed.round_trip {
-            Ok(rtt) => {
-                estimator.on_reply(rtt, now);
-                self.linking.connections.on_rtt(link.id, rtt);
-            }
-            Err(ProbeError::Unsupported) => return,
-            Err(_) => estimator.on_loss(now),
-        }
-        if estimator.estimate().is_none() {
-            let probes = &mut self.swarm.behaviour_mut().inside.inner_mut().probes;
-            probes.probe(probed.peer, probed.connection);
-        }
     }
 
     pub(super) fn drive_linking(&mut self, now: Instant) {

@@ -18,7 +18,7 @@ use crate::{
     address::{Direct, Scope, is_circuit},
     core::{
         connections::Protection,
-        join::Transport,
+        join::{Input, State, Transport},
         nat::NatKind,
         reservations::{Output, Reservations},
     },
@@ -38,6 +38,8 @@ pub(super) struct Listening {
     /// Of the relays that were asked.
     listeners: BTreeMap<NodeId, ListenerId>,
     kademlia: String,
+    /// What every node of the swarm speaks.
+    probe: String,
     is_server: bool,
 }
 
@@ -63,6 +65,7 @@ impl Listening {
             reservations: Reservations::default(),
             listeners: BTreeMap::new(),
             kademlia: names::Protocol::Kademlia.of(&config.swarm),
+            probe: names::Protocol::Probe.of(&config.swarm),
             is_server: config.is_server,
         })
     }
@@ -125,7 +128,21 @@ fn is_all_local(told: &[&Multiaddr]) -> bool {
 }
 
 impl Actor {
+    /// An address to listen at came or went. One that went, or one that came while nobody could
+    /// be reached, is another network: what failed before may work now.
+    pub(super) fn on_listen_addr(&mut self, address: &Multiaddr, has_come: bool) {
+        let is_alone = self.joining.report().state == State::Alone;
+        if !is_circuit(address) && (is_alone || !has_come) {
+            self.swarm.behaviour_mut().candidates.forget();
+            self.listening.nat.forget();
+            self.joining.push(Input::NetworkChanged);
+        }
+        self.on_addresses_changed();
+    }
+
     pub(super) fn on_addresses_changed(&mut self) {
+        self.viewing.on_change();
+        self.meeting.on_addresses(&self.swarm);
         let (is_public, is_reachable) = self.reach();
         self.listening.nat.set_public(is_public);
         self.listening.reservations.set_public(is_reachable);
@@ -154,17 +171,27 @@ impl Actor {
     }
 
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received {
-            connection_id,
-            peer_id,
-            info,
-        } = event
-        else {
-            return;
+        let (connection_id, peer_id, info) = match event {
+            identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            } => (connection_id, peer_id, info),
+            identify::Event::Error { connection_id, .. } => {
+                return self.on_not_ours(connection_id);
+            }
+            _ => return,
         };
         let Some(link) = self.linking.link(connection_id).copied() else {
             return;
         };
+        let mut spoken = info.protocols.iter();
+        if !spoken.any(|protocol| protocol.as_ref() == self.listening.probe) {
+            return self.on_not_ours(connection_id);
+        }
+        if !link.is_ours {
+            self.on_ours(connection_id);
+        }
         self.on_observed(&link, &info.observed_addr);
         let speaks_kademlia =
             (info.protocols.iter()).any(|protocol| protocol.as_ref() == self.listening.kademlia);
@@ -255,6 +282,7 @@ impl Actor {
         let (Some(remote), Some(seen)) = (link.remote, Direct::parse(address)) else {
             return;
         };
+        self.viewing.on_change();
         self.swarm
             .behaviour_mut()
             .candidates

@@ -1,15 +1,15 @@
 //! The meeting place of nodes that know nobody: looked up when the join wishes it, and told of
 //! this node when its schedule says so.
 
-use std::{collections::BTreeSet, future::pending, time::Instant};
+use std::{future::pending, time::Instant};
 
-use libp2p::identity::Keypair;
+use libp2p::{Swarm, identity::Keypair};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
 };
 
-use super::{actor::Actor, config};
+use super::{actor::Actor, behaviour::Behaviour, config};
 use crate::{
     address::is_circuit,
     core::{
@@ -17,7 +17,7 @@ use crate::{
         rendezvous::{AnnounceId, Ended, Input, Output, Schedule},
     },
     reach::Reach,
-    rendezvous::{AnnounceError, Config, Rendezvous},
+    rendezvous::{Config, Rendezvous},
 };
 
 /// Nodes that were found and wait to be taken in; a search waits while there are so many.
@@ -41,7 +41,6 @@ pub(super) struct Meeting {
 struct Place {
     rendezvous: Rendezvous,
     schedule: Schedule,
-    told: BTreeSet<String>,
     waiting: Vec<Input>,
     tasks: JoinSet<Met>,
     announcing: Option<(AnnounceId, AbortHandle)>,
@@ -71,6 +70,18 @@ impl Meeting {
         self.place.as_ref()?.schedule.next_deadline()
     }
 
+    /// Where others can dial this node may have changed: confirmed addresses, and relays that
+    /// agreed.
+    pub(super) fn on_addresses(&mut self, swarm: &Swarm<Behaviour>) {
+        let Some(place) = &mut self.place else {
+            return;
+        };
+        let relayed = swarm.listeners().filter(|address| is_circuit(address));
+        let addresses = swarm.external_addresses().chain(relayed);
+        let addresses = addresses.map(ToString::to_string).collect();
+        place.waiting.push(Input::Addresses(addresses));
+    }
+
     /// Whatever comes next; never, if there is no meeting place.
     pub(super) async fn next(&mut self) -> Option<Met> {
         let Some(place) = &mut self.place else {
@@ -94,7 +105,6 @@ impl Place {
         Self {
             rendezvous: Rendezvous::new(config),
             schedule: Schedule::default(),
-            told: BTreeSet::new(),
             waiting: Vec::new(),
             tasks: JoinSet::new(),
             announcing: None,
@@ -115,9 +125,8 @@ impl Place {
         let rendezvous = self.rendezvous.clone();
         let task = self.tasks.spawn(async move {
             let ended = match rendezvous.announce(&addresses).await {
-                Ok(0) | Err(AnnounceError::NoServer(_)) => Ended::Failed,
-                Ok(_) => Ended::Taken,
-                Err(_) => Ended::Failed,
+                Ok(1..) => Ended::Taken,
+                Ok(0) | Err(_) => Ended::Failed,
             };
             Met::Announced(id, ended)
         });
@@ -144,16 +153,11 @@ impl Actor {
 
     /// Searches and announces what is due.
     pub(super) fn drive_meeting(&mut self, now: Instant) {
-        let addresses = self.announced();
         let Some(place) = &mut self.meeting.place else {
             return;
         };
         if let Some(id) = self.joining.wants_meeting.take() {
             place.search(id);
-        }
-        if addresses != place.told {
-            place.told.clone_from(&addresses);
-            place.waiting.push(Input::Addresses(addresses));
         }
         if place.schedule.next_deadline().is_some_and(|due| due <= now) {
             place.waiting.push(Input::Tick);
@@ -174,15 +178,5 @@ impl Actor {
                 }
             }
         }
-    }
-
-    /// Where others can dial this node: confirmed, or by a relay that agreed.
-    fn announced(&self) -> BTreeSet<String> {
-        if self.meeting.place.is_none() {
-            return BTreeSet::new();
-        }
-        let relayed = self.swarm.listeners().filter(|address| is_circuit(address));
-        let addresses = self.swarm.external_addresses().chain(relayed);
-        addresses.map(ToString::to_string).collect()
     }
 }

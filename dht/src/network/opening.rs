@@ -8,9 +8,12 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, StreamProtocol,
+    Multiaddr, PeerId, StreamProtocol,
     multiaddr::Protocol as Part,
-    swarm::dial_opts::{DialOpts, PeerCondition},
+    swarm::{
+        ConnectionId,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use protocol::{
     NodeId,
@@ -18,12 +21,12 @@ use protocol::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::actor::Actor;
+use super::{actor::Actor, telling::Limited};
 use crate::{
     address::{Direct, Scope, is_circuit},
-    core::connections::Traffic,
+    core::{connections::Traffic, score::Offence},
     peer::{node_id, peer_id},
-    streams::{Event, OpenId, Stream},
+    streams::{Event, Limit, OpenId, Stream},
 };
 
 /// Wishes that wait for a dial: each is a request under way.
@@ -79,6 +82,8 @@ struct Wish {
 pub(super) struct Opening {
     names: BTreeMap<Protocol, StreamProtocol>,
     waiting: BTreeMap<NodeId, Vec<Wish>>,
+    /// Dials that were begun for somebody who is waited for.
+    dials: BTreeMap<ConnectionId, NodeId>,
     opening: BTreeMap<OpenId, Answer>,
     inbound: mpsc::Sender<Inbound>,
 }
@@ -96,6 +101,7 @@ impl Opening {
         Self {
             names: protocols(swarm),
             waiting: BTreeMap::new(),
+            dials: BTreeMap::new(),
             opening: BTreeMap::new(),
             inbound,
         }
@@ -151,8 +157,12 @@ impl Actor {
             .addresses(addresses)
             .extend_addresses_through_behaviour()
             .build();
+        let connection = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.opening.dials.insert(connection, node);
+                true
+            }
             // Somebody else's dial to it is under way.
             Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)) => true,
             Err(_) => false,
@@ -160,7 +170,7 @@ impl Actor {
     }
 
     /// What the peer says of where it is, as far as that can be meant for us.
-    fn addresses_of(&self, node: NodeId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<Multiaddr> {
         let Some(known) = self.telling.adverts.known(&node, Instant::now()) else {
             return Vec::new();
         };
@@ -175,16 +185,45 @@ impl Actor {
 
     /// A peer is connected: what waited for it goes on.
     pub(super) fn open_waiting(&mut self, node: NodeId) {
+        self.opening.dials.retain(|_, dialed| *dialed != node);
         for wish in self.opening.waiting.remove(&node).unwrap_or_default() {
             self.open_on_link(node, wish.protocol, wish.answer);
         }
     }
 
-    /// A dial to a peer failed: what waited for it waits for nothing, unless another led there.
-    pub(super) fn fail_waiting(&mut self, node: NodeId) {
+    /// A dial failed. If it was for somebody who is waited for, that is over.
+    pub(super) fn on_peer_dial_failed(&mut self, connection: ConnectionId) {
+        let Some(node) = self.opening.dials.remove(&connection) else {
+            return;
+        };
         for wish in self.opening.waiting.remove(&node).unwrap_or_default() {
             let _ = wish.answer.send(Err(OpenError::Unreachable));
         }
+    }
+
+    /// A peer's stream: handed on, unless the peer opens more than anybody needs.
+    fn on_inbound(
+        &mut self,
+        from: &PeerId,
+        protocol: &StreamProtocol,
+        stream: Stream,
+        now: Instant,
+    ) {
+        let mut names = self.opening.names.iter();
+        let protocol = names.find_map(|(p, name)| (name == protocol).then_some(*p));
+        let (Some(peer), Some(protocol)) = (node_id(from), protocol) else {
+            return;
+        };
+        if !(self.telling.limits).try_take(peer, Limited::Streams, 1, now) {
+            return self.on_offence(from, Offence::RateExcess);
+        }
+        let inbound = Inbound {
+            peer,
+            protocol,
+            stream,
+        };
+        // A node that does not keep up drops the stream, which the peer sees at once.
+        let _ = self.opening.inbound.try_send(inbound);
     }
 
     /// Gives up what has waited too long, or whose asker is gone.
@@ -221,19 +260,14 @@ impl Actor {
                 stream,
             } => {
                 self.linking.on_stream_opened(connection, now);
-                let mut names = self.opening.names.iter();
-                let protocol = names.find_map(|(p, name)| (*name == protocol).then_some(*p));
-                if let (Some(peer), Some(protocol)) = (node_id(&peer), protocol) {
-                    let inbound = Inbound {
-                        peer,
-                        protocol,
-                        stream,
-                    };
-                    // A node that does not keep up drops the stream, which the peer sees at once.
-                    let _ = self.opening.inbound.try_send(inbound);
-                }
+                self.on_inbound(&peer, &protocol, stream, now);
             }
             Event::Closed { connection, .. } => self.linking.on_stream_closed(connection, now),
+            Event::Refused {
+                peer,
+                limit: Limit::Connection,
+                ..
+            } => self.on_offence(&peer, Offence::RateExcess),
             Event::Refused { .. } => {}
         }
     }

@@ -1,28 +1,31 @@
 //! Adverts: heard by gossip and by asking, checked by the core before they are passed on; and
 //! this node's own.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use libp2p::{
-    PeerId, Swarm,
-    gossipsub::{self, IdentTopic, MessageAcceptance},
+    PeerId,
+    gossipsub::{self, MessageAcceptance},
     request_response::{self, ResponseChannel},
 };
 use protocol::{
-    NodeId, Sequence, Signed,
+    NodeId, Sequence, Signed, UnixMillis,
     advert::{Advert, AdvertQuery, AdvertReply, Profile},
-    limits::MAX_ADVERT_QUERY,
-    names::{ShardPrefix, SwarmName, Topic},
+    limits::{ADVERT_LIFETIME, MAX_ADVERT_QUERY, MAX_CLOCK_SKEW},
+    names::SwarmName,
 };
 use rand::{RngExt, rngs::StdRng, seq::IteratorRandom};
 
-use super::{actor::Actor, behaviour::Behaviour, config::Config, gossip::score_topic};
+use super::{actor::Actor, config::Config, gossip::is_graylisted};
 use crate::{
     core::{
-        adverts::{Adverts, Closeness, MAX_AUTHORS, Moment, Outcome, Publisher, Verdict},
+        adverts::{Adverts, Moment, Outcome, Publisher, Verdict},
+        clock::ClockCheck,
+        membership::ClockGap,
         rate::{PeerLimits, Quota},
-        score::{Offence, Scores, Standing},
+        score::{Offence, Scores},
+        shards::ShardError,
     },
     peer::node_id,
 };
@@ -33,17 +36,34 @@ const QUERIES: Quota = Quota {
     per_second: 1.0,
 };
 
-/// How an advert came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Gossip,
-    Answer,
-}
+/// Messages that one neighbour passes on: everybody's in a shard of the largest size comes in one
+/// heartbeat, in two shards while it moves, and at once after a pause.
+const GOSSIP: Quota = Quota {
+    burst: 512,
+    per_second: 10.0,
+};
+
+/// Streams that one peer opens: each is a request, and one that serves an office has tens a second.
+const STREAMS: Quota = Quota {
+    burst: 128,
+    per_second: 20.0,
+};
+
+/// All of it together: what an honest peer never reaches at once.
+const IN_ALL: Quota = Quota {
+    burst: 512,
+    per_second: 30.0,
+};
+
+/// How long an advert can hold by the clock of one who is allowed to be off.
+const LONGEST: Duration = ADVERT_LIFETIME.saturating_add(MAX_CLOCK_SKEW);
 
 /// What is limited, of each peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Limited {
+pub(super) enum Limited {
     Queries,
+    Gossip,
+    Streams,
 }
 
 /// The view of the swarm, and what this node says of itself.
@@ -52,49 +72,42 @@ pub(super) struct Telling {
     publisher: Publisher,
     key: SigningKey,
     swarm: SwarmName,
-    topic: IdentTopic,
     own: Option<Signed<Advert>>,
     /// Nobody was there to be told the last advert.
     is_unheard: bool,
     sequence: Option<Sequence>,
-    /// Adverts that came as answers, and not by gossip yet: gossip passes each on once, although
-    /// it is known already.
-    answered: BTreeMap<NodeId, Sequence>,
-    scores: Scores,
-    limits: PeerLimits<Limited>,
+    pub(super) scores: Scores,
+    pub(super) limits: PeerLimits<Limited>,
+    clock: ClockCheck,
     is_stale: bool,
 }
 
 impl Telling {
-    /// Subscribes to what is told.
-    pub(super) fn begin(
-        config: &Config,
-        own: NodeId,
-        swarm: &mut Swarm<Behaviour>,
-        rng: &mut StdRng,
-        now: Instant,
-    ) -> Self {
-        let prefix = ShardPrefix::new(0, 0);
-        let topic = IdentTopic::new(Topic::Adverts { cell: 0, prefix }.of(&config.swarm));
-        let gossip = &mut swarm.behaviour_mut().inside.inner_mut().gossip;
-        gossip
-            .subscribe(&topic)
-            .expect("the filter allows the swarm's own topics");
-        score_topic(gossip, &topic);
+    /// Nothing was heard or said yet.
+    pub(super) fn new(config: &Config, own: NodeId, rng: &mut StdRng, now: Instant) -> Self {
+        let quotas = [
+            (Limited::Queries, QUERIES),
+            (Limited::Gossip, GOSSIP),
+            (Limited::Streams, STREAMS),
+        ];
         Self {
             adverts: Adverts::new(own, config.swarm.clone(), rng.random()),
             publisher: Publisher::new(config.last_sequence),
             key: config.key.clone(),
             swarm: config.swarm.clone(),
-            topic,
             own: None,
             is_unheard: false,
             sequence: config.last_sequence,
-            answered: BTreeMap::new(),
             scores: Scores::default(),
-            limits: PeerLimits::new(QUERIES, &[(Limited::Queries, QUERIES)], now),
+            limits: PeerLimits::new(IN_ALL, &quotas, now),
+            clock: ClockCheck::default(),
             is_stale: true,
         }
+    }
+
+    /// How far this machine's clock is off the swarm's.
+    pub(super) fn clock_gap(&self) -> Option<ClockGap> {
+        self.clock.gap()
     }
 
     pub(super) fn sequence(&self) -> Option<Sequence> {
@@ -122,14 +135,12 @@ impl Telling {
 impl Actor {
     /// Says what is to be said, and forgets what is over.
     pub(super) fn drive_telling(&mut self, at: Moment) {
-        if self
-            .telling
-            .adverts
-            .next_deadline()
-            .is_some_and(|due| due <= at.now)
-        {
+        let over = self.telling.adverts.next_deadline();
+        if over.is_some_and(|due| due <= at.now) {
+            self.viewing.on_change();
+            self.on_crowd_changed();
             for gone in self.telling.adverts.handle_timeout(at.now) {
-                self.telling.answered.remove(&gone);
+                self.on_silent(gone);
             }
         }
         let is_due = self
@@ -141,8 +152,9 @@ impl Actor {
             return;
         }
         let profile = self.own_profile();
-        // Nothing is said before there is an address to be found at.
-        if profile.addresses.is_empty() {
+        // Nothing is said before there is an address to be found at. Later it is: that there is
+        // none any more.
+        if self.telling.own.is_none() && profile.addresses.is_empty() {
             return;
         }
         self.telling.publisher.on_profile(&profile);
@@ -150,6 +162,7 @@ impl Actor {
             let advert = Advert::fitting(&profile);
             let signed = Signed::sign(&self.telling.key, stamp.sequence, stamp.expires, &advert);
             self.telling.sequence = Some(stamp.sequence);
+            self.viewing.on_change();
             if let Ok(signed) = signed {
                 self.publish(signed);
             }
@@ -159,17 +172,25 @@ impl Actor {
 
     /// Nobody who listens is no failure: it is said again when somebody does.
     fn publish(&mut self, signed: Signed<Advert>) {
-        let topic = self.telling.topic.clone();
         let gossip = &mut self.swarm.behaviour_mut().inside.inner_mut().gossip;
-        self.telling.is_unheard = gossip.publish(topic, signed.encode()).is_err();
+        let mut is_heard = false;
+        for topic in self.sharding.publishes() {
+            is_heard |= gossip.publish(topic, signed.encode()).is_ok();
+        }
+        self.telling.is_unheard = !is_heard;
         self.telling.own = Some(signed);
     }
 
-    fn on_listener(&mut self) {
-        if self.telling.is_unheard
-            && let Some(signed) = self.telling.own.take()
-        {
+    /// In another shard it is heard by others.
+    pub(super) fn publish_again(&mut self) {
+        if let Some(signed) = self.telling.own.take() {
             self.publish(signed);
+        }
+    }
+
+    fn on_listener(&mut self) {
+        if self.telling.is_unheard {
+            self.publish_again();
         }
     }
 
@@ -179,6 +200,9 @@ impl Actor {
         profile.swarm = self.telling.swarm.clone();
         profile.nat = self.listening.nat();
         profile.addresses = self.listening.told(&self.swarm);
+        profile.swarm_size = self.sharding.local_size();
+        self.grouping
+            .describe(&mut profile, self.shard_authors(Instant::now()));
         profile
     }
 
@@ -192,64 +216,96 @@ impl Actor {
             gossipsub::Event::Subscribed { .. } => return self.on_listener(),
             _ => return,
         };
-        let acceptance = match self.hear(&message.data) {
+        let acceptance = match self.hear(&propagation_source, &message) {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
             Verdict::Reject => MessageAcceptance::Reject,
         };
         let gossip = &mut self.swarm.behaviour_mut().inside.inner_mut().gossip;
         gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
-        if acceptance == MessageAcceptance::Reject {
-            self.on_offence(&propagation_source, Offence::InvalidMessage);
+        if acceptance != MessageAcceptance::Reject {
+            return;
+        }
+        let is_unheard = is_graylisted(gossip, &propagation_source);
+        self.on_offence(&propagation_source, Offence::InvalidMessage);
+        // Gossip passes over it from now on, so nothing more would count against it.
+        if is_unheard && let Some(node) = node_id(&propagation_source) {
+            self.disconnect(node);
         }
     }
 
-    /// An advert as bytes, by gossip.
-    fn hear(&mut self, bytes: &[u8]) -> Verdict {
-        match Signed::<Advert>::decode(bytes) {
-            Ok(signed) => self.hear_signed(signed, By::Gossip),
-            Err(_) => Verdict::Reject,
-        }
-    }
-
-    fn hear_signed(&mut self, signed: Signed<Advert>, by: By) -> Verdict {
-        let at = Self::moment();
-        let expired = signed.claimed_expiry() <= at.unix;
-        let Ok(advert) = signed.verify(at.unix) else {
-            // It may have expired on its way; a wrong signature never comes from somebody honest.
-            return if expired {
-                Verdict::Ignore
-            } else {
-                Verdict::Reject
-            };
+    /// An advert by gossip: cheap checks first, and the signature before anything is kept.
+    fn hear(&mut self, from: &PeerId, message: &gossipsub::Message) -> Verdict {
+        let now = Instant::now();
+        let Some(neighbour) = node_id(from) else {
+            return Verdict::Ignore;
         };
-        let (author, sequence) = (advert.author(), advert.sequence());
-        let closeness = self.closeness(&author);
-        let outcome = self.telling.adverts.handle(advert, closeness, at);
-        if let Outcome::Own(sequence) = outcome {
-            self.telling.publisher.on_own(sequence);
+        if !(self.telling.limits).try_take(neighbour, Limited::Gossip, 1, now) {
+            self.on_offence(from, Offence::RateExcess);
+            return Verdict::Ignore;
         }
-        let answered = &mut self.telling.answered;
-        match (&outcome, by) {
-            (Outcome::New | Outcome::Updated, By::Answer) if answered.len() < MAX_AUTHORS => {
-                answered.insert(author, sequence);
-            }
-            (Outcome::Duplicate, By::Gossip) if answered.get(&author) == Some(&sequence) => {
-                answered.remove(&author);
-                return Verdict::Accept;
-            }
-            (Outcome::New | Outcome::Updated, By::Gossip) => {
-                answered.remove(&author);
-            }
-            _ => {}
+        let Some(topic) = self.sharding.prefix(&message.topic) else {
+            return Verdict::Ignore;
+        };
+        let Ok(signed) = Signed::<Advert>::decode(&message.data) else {
+            return Verdict::Reject;
+        };
+        let Ok(author) = signed.claimed_author() else {
+            return Verdict::Reject;
+        };
+        match self.sharding.shards.check(topic, &author) {
+            Err(ShardError::Foreign) => return Verdict::Reject,
+            Err(_) => return Verdict::Ignore,
+            Ok(()) => {}
+        }
+        let (sequence, outcome) = match self.hear_signed(signed) {
+            Ok(heard) => heard,
+            Err(verdict) => return verdict,
+        };
+        let known = self.telling.adverts.known(&author, now);
+        let is_newest = known.is_some_and(|known| known.advert.sequence() == sequence);
+        let shards = &mut self.sharding.shards;
+        if is_newest && shards.on_heard(topic, author, sequence, now) {
+            // Known by asking, or from another topic, and news to those who listen to this one.
+            return Verdict::Accept;
         }
         outcome.verdict()
     }
 
-    fn closeness(&self, node: &NodeId) -> Closeness {
-        match self.linking.estimate(node) {
-            Some(estimate) if estimate.rtt <= crate::core::rtt::JOIN_MAX => Closeness::Near,
-            _ => Closeness::Stranger,
+    /// An advert from wherever; what it was to the view, or why it never came there.
+    fn hear_signed(&mut self, signed: Signed<Advert>) -> Result<(Sequence, Outcome), Verdict> {
+        let at = Self::moment();
+        let expires = signed.claimed_expiry();
+        if expires <= at.unix || expires > at.unix.saturating_add(LONGEST) {
+            self.on_untimely(signed, at.unix);
+            return Err(Verdict::Ignore);
+        }
+        // A wrong signature never comes from somebody honest.
+        let advert = signed.verify(at.unix).map_err(|_| Verdict::Reject)?;
+        let (author, sequence) = (advert.author(), advert.sequence());
+        self.telling.clock.on_advert(author, expires, at.unix);
+        let closeness = self.grouping.groups.closeness(&author);
+        let outcome = self.telling.adverts.handle(advert, closeness, at);
+        match outcome {
+            Outcome::Own(sequence) => self.telling.publisher.on_own(sequence),
+            Outcome::New | Outcome::Updated => {
+                self.viewing.on_change();
+                self.on_crowd_changed();
+                self.on_said(author);
+            }
+            _ => {}
+        }
+        Ok((sequence, outcome))
+    }
+
+    /// It may have expired on its way; or it is this clock that is off, which is nobody's fault.
+    fn on_untimely(&mut self, signed: Signed<Advert>, now: UnixMillis) {
+        let expires = signed.claimed_expiry();
+        let then = UnixMillis(expires.0.saturating_sub(1));
+        if let Ok(advert) = signed.verify(then) {
+            let author = advert.author();
+            self.telling.clock.on_advert(author, expires, now);
+            self.viewing.on_change();
         }
     }
 
@@ -329,29 +385,13 @@ impl Actor {
         };
         let verdicts: Vec<Verdict> = adverts
             .into_iter()
-            .map(|advert| self.hear_signed(advert, By::Answer))
+            .map(|advert| match self.hear_signed(advert) {
+                Ok((_, outcome)) => outcome.verdict(),
+                Err(verdict) => verdict,
+            })
             .collect();
         if verdicts.contains(&Verdict::Reject) {
             self.on_offence(peer, Offence::InvalidMessage);
         }
-    }
-
-    /// Takes an offence of a peer, and does what follows.
-    pub(super) fn on_offence(&mut self, peer: &PeerId, offence: Offence) {
-        let Some(node) = node_id(peer) else {
-            return;
-        };
-        let standing = self
-            .telling
-            .scores
-            .on_offence(node, offence, Instant::now());
-        if matches!(standing, Standing::Disconnect | Standing::Banned(_)) {
-            self.disconnect(node);
-        }
-    }
-
-    pub(super) fn is_banned(&self, node: NodeId) -> bool {
-        let standing = self.telling.scores.standing(node, Instant::now());
-        matches!(standing, Standing::Banned(_))
     }
 }

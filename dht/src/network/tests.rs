@@ -15,6 +15,9 @@ use protocol::{
 use super::*;
 use crate::{core::join::State, view::Path};
 
+mod attack;
+mod private;
+
 /// Far beyond what anything here takes; what waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 

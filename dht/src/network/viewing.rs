@@ -17,6 +17,7 @@ use super::actor::Actor;
 use crate::{
     core::{
         adverts::{Closeness, Known},
+        groups::Role,
         join::Report,
     },
     view::{Peer, Said, View},
@@ -39,6 +40,9 @@ impl Viewing {
             join,
             nat: Nat::Unspecified,
             role: NodeRole::ApiClient,
+            standing: Role::Undecided,
+            size: None,
+            clock: None,
             listening: Vec::new(),
             external: Vec::new(),
             peers: BTreeMap::new(),
@@ -52,7 +56,7 @@ impl Viewing {
         (viewing, receiver)
     }
 
-    pub(super) fn on_change(&mut self, _: Instant) {
+    pub(super) fn on_change(&mut self) {
         self.is_stale = true;
     }
 
@@ -79,6 +83,7 @@ impl Actor {
                 path: None,
                 rtt: None,
                 closeness: known.closeness,
+                membership: None,
                 said: Some(said(known)),
             };
             peers.insert(node, peer);
@@ -88,15 +93,21 @@ impl Actor {
                 path: None,
                 rtt: None,
                 closeness: Closeness::Stranger,
+                membership: None,
                 said: None,
             });
             peer.path = Some(path);
-            peer.rtt = self.linking.estimate(&node);
+            peer.rtt = self.grouping.groups.estimate(&node);
+            peer.closeness = self.grouping.groups.closeness(&node);
+            peer.membership = self.membership(node);
         }
         View {
             join: self.joining.report(),
             nat: self.listening.nat(),
             role: self.profile.borrow().role,
+            standing: self.grouping.groups.role(),
+            size: self.sharding.local_size(),
+            clock: self.telling.clock_gap(),
             listening: self.listening.listening(&self.swarm),
             external: self.listening.external(&self.swarm),
             peers,

@@ -3,6 +3,7 @@
 
 mod checks;
 mod node;
+mod swarm;
 
 use std::fmt;
 

@@ -4,11 +4,12 @@
 use std::io;
 use std::process::ExitCode;
 
+use bootstrap::memberships::SwarmError;
+
 use crate::api_client::ClientError;
 use crate::config::ConfigError;
 use crate::data_dir::DataDirError;
 use crate::identity::IdentityError;
-use crate::memberships::SwarmError;
 use crate::shelf::ShelfError;
 use crate::store::StoreError;
 use crate::up::UpError;

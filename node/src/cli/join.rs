@@ -3,6 +3,7 @@
 
 use std::io::Read;
 
+use bootstrap::memberships::{Joined, Memberships, Proof, read_proof, unix_now};
 use protocol::membership::InWords;
 
 use super::args::JoinArgs;
@@ -11,7 +12,7 @@ use super::swarm::{is_running, own_identity};
 use super::{CliError, Exit, Terminal};
 use crate::config::Effective;
 use crate::data_dir::Layout;
-use crate::memberships::{Joined, Memberships, Proof, configured_proof, read_proof, unix_now};
+use crate::swarm::configured_proof;
 
 /// Bytes of standard input that are read: several times the longest token.
 const MAX_STDIN_BYTES: u64 = 16 << 10;
@@ -23,7 +24,7 @@ pub(super) fn run(args: &JoinArgs, terminal: &mut Terminal) -> Result<Exit, CliE
     let layout = Layout::new(&effective.config.data_dir);
     let identity = own_identity(&layout)?;
     let now = unix_now();
-    let joined = Memberships::new(&layout).join(&proof, identity.id(), now)?;
+    let joined = Memberships::new(layout.swarms()).join(&proof, identity.id(), now)?;
     let left = InWords(joined.expires.saturating_since(now));
     let name = &joined.files.swarm().name;
     terminal.line(match (&proof, joined.is_member) {

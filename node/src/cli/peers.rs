@@ -26,9 +26,17 @@ fn describe(status: &SwarmStatus) -> String {
     let mut lines = vec![
         format!("swarm    {} ({})", text::printable(swarm), status.state),
         format!("nat      {}", status.nat),
+        format!("group    {}", group(status)),
     ];
     for address in &status.listening {
         lines.push(format!("address  {address}"));
+    }
+    if let Some(off) = status.clock_off_seconds {
+        let side = if off > 0 { "ahead of" } else { "behind" };
+        let by = off.unsigned_abs();
+        lines.push(format!(
+            "clock    {by} s {side} the swarm's: set this machine's time"
+        ));
     }
     if status.ipv6_black_holed {
         lines.push("ipv6     leads nowhere on this network: IPv4 is used".into());
@@ -42,6 +50,20 @@ fn describe(status: &SwarmStatus) -> String {
         lines.push(format!("{:<12} {fared}", way.way));
     }
     format!("{}\n\n{}", lines.join("\n"), table(&status.peers))
+}
+
+/// What this node is by its distances.
+fn group(status: &SwarmStatus) -> String {
+    match status.standing.as_str() {
+        "member" => {
+            let members = status.peers.iter().filter(|peer| peer.in_group);
+            format!("{} peers within 80 ms", members.count())
+        }
+        "api-client" => {
+            "none within 80 ms: this node is an API client, and serves whole models at most".into()
+        }
+        _ => "not measured yet".into(),
+    }
 }
 
 fn table(peers: &[PeerStatus]) -> String {
@@ -97,6 +119,8 @@ mod tests {
                 path: Some("direct".into()),
                 rtt_ms: Some(12.34),
                 near: true,
+                in_group: true,
+                membership: None,
                 role: None,
                 nat: None,
                 version: Some("\x1b[31m".into()),

@@ -4,6 +4,7 @@
 mod issue;
 mod views;
 
+use bootstrap::memberships::{Memberships, SwarmFiles, unix_now};
 use protocol::names::SwarmName;
 
 use super::args::{ChosenArgs, ClientArgs, CreateArgs, LeaveArgs, SwarmCommand};
@@ -13,7 +14,6 @@ use crate::api_client::Client;
 use crate::config::Effective;
 use crate::data_dir::{DataDir, Layout};
 use crate::identity::Identity;
-use crate::memberships::{Memberships, SwarmFiles, unix_now};
 
 /// Does one of them.
 pub(super) fn run(command: SwarmCommand, terminal: &mut Terminal) -> Result<Exit, CliError> {
@@ -42,7 +42,7 @@ impl Chosen {
     fn of(args: &ChosenArgs) -> Result<Self, CliError> {
         let effective = configuration(&args.client)?;
         let layout = Layout::new(&effective.config.data_dir);
-        let memberships = Memberships::new(&layout);
+        let memberships = Memberships::new(layout.swarms());
         let files = memberships.find(wanted(args, &effective)?.as_ref())?;
         Ok(Self {
             identity: own_identity(&layout)?,
@@ -84,7 +84,7 @@ fn create(args: &CreateArgs, terminal: &mut Terminal) -> Result<(), CliError> {
     let effective = configuration(&args.client)?;
     let layout = Layout::new(&effective.config.data_dir);
     let identity = own_identity(&layout)?;
-    let memberships = Memberships::new(&layout);
+    let memberships = Memberships::new(layout.swarms());
     let root_key = args.root_key.as_deref();
     let created = memberships.create(&args.name, identity.id(), root_key, unix_now())?;
     let files = &created.files;

@@ -149,6 +149,12 @@ pub const SETTINGS: &[Setting] = &[
         |c| switch(c.swarm.mdns)
     ),
     setting!(
+        "upnp",
+        "",
+        |c, v| set(&mut c.swarm.upnp, value::switch(v)),
+        |c| switch(c.swarm.upnp)
+    ),
+    setting!(
         "rendezvous",
         "",
         |c, v| set(&mut c.swarm.rendezvous, value::switch(v)),

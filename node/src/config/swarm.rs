@@ -37,6 +37,8 @@ pub struct SwarmConfig {
     pub listen: ListenConfig,
     /// Look for peers on the local network. Default: yes.
     pub mdns: bool,
+    /// Ask the router for a port (UPnP). Default: yes.
+    pub upnp: bool,
     /// Use the public DHT as a rendezvous of the public mesh. Default: yes.
     pub rendezvous: bool,
 }
@@ -50,6 +52,7 @@ impl Default for SwarmConfig {
             bootstrap: None,
             listen: ListenConfig::Default,
             mdns: true,
+            upnp: true,
             rendezvous: true,
         }
     }

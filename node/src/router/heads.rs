@@ -49,6 +49,11 @@ impl Heads {
         self.peers.models()
     }
 
+    /// Looks for peers that serve a model of which nobody here has heard.
+    pub(super) async fn find(&self, model: &ModelName) {
+        self.peers.find(model).await;
+    }
+
     /// What peers offer of a model.
     pub(super) fn offers(&self, model: &ModelName, trusted: &BTreeSet<NodeId>) -> Vec<Offer> {
         let heads = self.peers.candidates(model);

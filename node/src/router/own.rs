@@ -81,6 +81,11 @@ impl OwnHeads {
         head.embed(request).await
     }
 
+    /// Whether a model of that name is here, loaded or not.
+    pub(super) async fn has(&self, model: &ModelName) -> bool {
+        self.residency.examine(model).await.is_ok()
+    }
+
     /// What this node can offer of a model; `None`: it has none of that name.
     pub(super) async fn offer(&self, model: &ModelName) -> Option<Offer> {
         let examined = self.residency.examine(model).await.ok()?;

@@ -1,5 +1,9 @@
 //! The swarm as the router asks it: heads out of the view, answers over streams.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use dht::generate::{Answer, EmbedError, embed};
 use dht::network::{Network, OpenError as NoStream};
@@ -10,6 +14,7 @@ use protocol::generate::{
     generate_event::Event,
 };
 use protocol::limits::MAX_FAILURE_MESSAGE_BYTES;
+use protocol::membership::Role;
 use protocol::names::Protocol;
 use protocol::{ModelName, NodeId};
 use tokio::sync::mpsc;
@@ -20,15 +25,56 @@ use crate::peers::{OpenError, Path, Peers, RemoteHead};
 /// Events that wait for the router: a slow client holds the peer back, not this node's memory.
 const EVENT_CHANNEL: usize = 64;
 
+/// A model that nobody here has heard of is looked up in the swarm's DHT; a client waits so long
+/// for that at most.
+const FIND_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What was not found is not looked up again so soon: a wrong name in a client's configuration
+/// comes with every request.
+const FIND_AGAIN: Duration = Duration::from_secs(20);
+
+/// Names that were looked up and are remembered; beyond that the oldest is forgotten.
+const MAX_SOUGHT: usize = 256;
+
 /// The swarm behind the router.
 pub struct SwarmPeers {
     network: Network,
+    sought: Mutex<BTreeMap<ModelName, Instant>>,
 }
 
 impl SwarmPeers {
     /// Over this network.
     pub fn new(network: Network) -> Self {
-        Self { network }
+        Self {
+            network,
+            sought: Mutex::default(),
+        }
+    }
+
+    /// Whether it is time to look for this model; if so, that is taken note of.
+    fn may_seek(&self, model: &ModelName) -> bool {
+        let now = Instant::now();
+        let mut sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        sought.retain(|_, at| now < *at + FIND_AGAIN);
+        if sought.contains_key(model) {
+            return false;
+        }
+        if sought.len() >= MAX_SOUGHT
+            && let Some(oldest) = sought.iter().min_by_key(|(_, at)| **at)
+        {
+            let oldest = oldest.0.clone();
+            sought.remove(&oldest);
+        }
+        sought.insert(model.clone(), now);
+        true
+    }
+
+    /// Who serves nobody that its owner does not know is not asked, and neither is one who may
+    /// only ask.
+    fn serves_us(&self, head: &Head<'_>) -> bool {
+        let said = head.peer.said.as_ref();
+        let is_open = said.is_some_and(|said| said.serves_strangers);
+        (is_open || self.network.is_private()) && head.peer.membership != Some(Role::Client)
     }
 }
 
@@ -36,17 +82,25 @@ impl SwarmPeers {
 impl Peers for SwarmPeers {
     fn candidates(&self, model: &ModelName) -> Vec<RemoteHead> {
         let view = self.network.view();
-        let heads = view.heads(model).filter(serves_us);
-        heads.map(|head| remote(&head)).collect()
+        let heads = view.heads(model).filter(|head| self.serves_us(head));
+        let is_member = self.network.is_private();
+        heads.map(|head| remote(&head, is_member)).collect()
     }
 
     fn models(&self) -> Vec<ModelName> {
         let view = self.network.view();
-        let heads = view.all_heads().filter(serves_us);
+        let heads = view.all_heads().filter(|head| self.serves_us(head));
         let mut models: Vec<ModelName> = heads.map(|head| head.deployed.model.clone()).collect();
         models.sort();
         models.dedup();
         models
+    }
+
+    async fn find(&self, model: &ModelName) {
+        if self.may_seek(model) {
+            // Whoever was found is among the candidates now, however it ended.
+            let _ = tokio::time::timeout(FIND_TIMEOUT, self.network.find(model)).await;
+        }
     }
 
     async fn open(
@@ -72,13 +126,7 @@ impl Peers for SwarmPeers {
     }
 }
 
-/// Whoever serves nobody that its owner does not know is not asked.
-fn serves_us(head: &Head<'_>) -> bool {
-    let said = head.peer.said.as_ref();
-    said.is_some_and(|said| said.serves_strangers)
-}
-
-fn remote(head: &Head<'_>) -> RemoteHead {
+fn remote(head: &Head<'_>, is_member: bool) -> RemoteHead {
     let deployed = head.deployed;
     RemoteHead {
         node: head.node,
@@ -89,7 +137,7 @@ fn remote(head: &Head<'_>) -> RemoteHead {
         prefill_tokens_per_second: deployed.prefill_tokens_per_second,
         decode_tokens_per_second: deployed.decode_tokens_per_second,
         rtt: head.peer.round_trip(),
-        is_member: false,
+        is_member,
         path: match head.peer.path {
             Some(view::Path::Relayed) => Path::Relayed,
             Some(view::Path::Direct) | None => Path::Direct,

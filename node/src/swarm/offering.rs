@@ -8,14 +8,19 @@ use tracing::debug;
 
 use crate::serving::Serving;
 
-/// Answers the one request of a stream. In the public mesh the owner knows nobody by membership.
-pub(super) async fn answer(inbound: Inbound, serving: Serving, room: RequestRoom) {
+/// Answers the one request of a stream. Members of the own private swarm are trusted; in the
+/// public mesh the owner knows nobody by membership.
+pub(super) async fn answer(
+    inbound: Inbound,
+    is_trusted: bool,
+    serving: Serving,
+    room: RequestRoom,
+) {
     let Inbound {
         peer,
         protocol,
         stream,
     } = inbound;
-    let is_trusted = false;
     let ended = match protocol {
         Protocol::Generate => {
             serve_generate(stream, &room, async |request| {

@@ -1,7 +1,9 @@
 //! The view of the swarm, in the words of the management API. It only translates.
 
 use dht::core::adverts::Closeness;
+use dht::core::groups::Role;
 use dht::core::join::{State, Way, WayReport, WayState};
+use dht::core::membership::ClockGap;
 use dht::view::{Path, Peer, View};
 use protocol::NodeId;
 use protocol::advert::{Nat, NodeRole};
@@ -14,16 +16,29 @@ pub fn status(swarm: &str, view: &View) -> SwarmStatus {
         State::Joined(_) => "joined",
         State::Alone => "alone",
     };
+    let standing = match view.standing {
+        Role::Undecided => "undecided",
+        Role::Member => "member",
+        Role::ApiClient => "api-client",
+    };
     SwarmStatus {
         swarm: Some(swarm.to_owned()),
         state: state.into(),
+        standing: standing.into(),
+        size: view.size,
         nat: nat(view.nat).into(),
         ipv6_black_holed: view.join.ipv6_black_holed,
+        clock_off_seconds: view.clock.map(seconds),
         listening: view.listening.clone(),
         external: view.external.clone(),
         ways: view.join.ways.iter().map(way).collect(),
         peers: view.peers.iter().map(|(node, p)| peer(node, p)).collect(),
     }
+}
+
+fn seconds(gap: ClockGap) -> i64 {
+    let by = i64::try_from(gap.by.as_secs()).unwrap_or(i64::MAX);
+    if gap.is_ahead { by } else { -by }
 }
 
 fn way(report: &WayReport) -> WayStatus {
@@ -59,6 +74,8 @@ fn peer(node: &NodeId, peer: &Peer) -> PeerStatus {
         path: path.map(str::to_owned),
         rtt_ms: peer.round_trip().map(|rtt| rtt.as_secs_f64() * 1000.0),
         near: peer.closeness >= Closeness::Near,
+        in_group: peer.closeness == Closeness::Group,
+        membership: peer.membership.map(|role| role.to_string()),
         role: said.map(|said| role(said.role).to_owned()),
         nat: said.map(|said| nat(said.nat).to_owned()),
         version: said.map(|said| said.version.clone()),

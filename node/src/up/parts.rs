@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use protocol::advert::NodeRole;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,7 +26,6 @@ use crate::head::Surroundings;
 use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
-use crate::memberships::SwarmSetup;
 use crate::models::Models;
 use crate::peers::{NoPeers, Peers};
 use crate::profile::Sources;
@@ -33,7 +34,7 @@ use crate::router::{OwnHeads, Router, Shelf};
 use crate::serving::{self, Serving};
 use crate::shelf;
 use crate::store::Store;
-use crate::swarm::{Joined, Memory, SwarmPeers};
+use crate::swarm::{Joined, Memory, SwarmPeers, SwarmSetup};
 
 /// Everything that a running node is made of.
 pub(super) struct Parts {
@@ -65,14 +66,9 @@ impl Parts {
         let loader = loader(&config, &models, budget_bytes)?;
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
-        let (residency, task) = Residency::new(setup, loader, residency_stop.clone());
-        let speeds = residency.speeds().clone();
-        let keeping = speeds.keep(store.table()?, residency_stop.clone());
-        let task = async move {
-            tokio::join!(task, keeping);
-        };
+        let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
         let network = match &swarm {
-            Some(setup) => begin(setup, identity, &store, residency_stop.clone())?,
+            Some(setup) => Some(begin(setup, identity, &store, residency_stop.clone())?),
             None => None,
         };
         let management = NodeManagement {
@@ -91,19 +87,24 @@ impl Parts {
         let shelf = Arc::new(Stored(models.clone()));
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let offer = Offer {
-            own: Arc::clone(router.own()),
-            devices: Arc::clone(&management.devices),
-            stop: residency_stop.clone(),
+        let offer = network.map(|joined| {
+            let stop = residency_stop.clone();
+            let changes = management.swarm_changes.subscribe();
+            Offer::new(joined, router.own(), &config, stop, changes)
+        });
+        let router = match &offer {
+            Some(offer) => router.with_serving(offer.serving.clone()),
+            None => router,
         };
-        let swarm_task = network.map(|joined| offer.run(joined, &config));
+        let devices = Arc::clone(&management.devices);
+        let swarm_task = offer.map(|offer| offer.run(&config, devices));
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
             models,
             residency,
             residency_stop,
-            residency_task: tokio::spawn(task),
+            residency_task: task,
             swarm_task,
             pinned,
             loads_nothing: no_engine(&config).is_some(),
@@ -177,13 +178,29 @@ impl Parts {
     }
 }
 
+/// The loaded models, and the task that keeps them and their speeds.
+fn residency(
+    setup: Setup,
+    loader: Arc<dyn Loader>,
+    store: &Store,
+    stop: CancellationToken,
+) -> Result<(Residency, JoinHandle<()>), UpError> {
+    let (residency, task) = Residency::new(setup, loader, stop.clone());
+    let speeds = residency.speeds().clone();
+    let keeping = speeds.keep(store.table()?, stop);
+    let task = tokio::spawn(async move {
+        tokio::join!(task, keeping);
+    });
+    Ok((residency, task))
+}
+
 /// Begins to join the swarm.
 fn begin(
     setup: &SwarmSetup,
     identity: &Identity,
     store: &Store,
     stop: CancellationToken,
-) -> Result<Option<Joined>, UpError> {
+) -> Result<Joined, UpError> {
     let memory = Memory::open(store)?;
     Ok(Joined::begin(setup, identity, memory, stop)?)
 }
@@ -198,35 +215,56 @@ fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
 
 /// What this node offers to the swarm.
 struct Offer {
-    own: Arc<OwnHeads>,
-    devices: Arc<Devices>,
+    joined: Joined,
+    serving: Serving,
+    following: BoxFuture<'static, ()>,
+    residency: Residency,
     stop: CancellationToken,
+    changes: watch::Receiver<()>,
 }
 
 impl Offer {
-    /// Serves peers and says what there is, until the node stops.
-    fn run(self, joined: Joined, config: &Config) -> JoinHandle<()> {
-        let residency = self.own.residency().clone();
+    fn new(
+        joined: Joined,
+        own: &Arc<OwnHeads>,
+        config: &Config,
+        stop: CancellationToken,
+        changes: watch::Receiver<()>,
+    ) -> Self {
+        let residency = own.residency().clone();
         let (serving, following) = Serving::new(serving::Parts {
-            local: Arc::clone(&self.own) as _,
+            local: Arc::clone(own) as _,
             residency: residency.clone(),
             config: config.serving.clone(),
-            stop: self.stop.clone(),
+            stop: stop.clone(),
         });
+        Self {
+            joined,
+            serving,
+            following: following.boxed(),
+            residency,
+            stop,
+            changes,
+        }
+    }
+
+    /// Serves peers and says what there is, until the node stops.
+    fn run(self, config: &Config, devices: Arc<Devices>) -> JoinHandle<()> {
         let sources = Sources {
-            swarm: joined.swarm.clone(),
+            swarm: self.joined.swarm.clone(),
             role: match no_engine(config) {
                 Some(_) => NodeRole::ApiClient,
                 None => NodeRole::Server,
             },
             memory_bytes: config.residency.memory_limit_bytes,
             config: config.serving.clone(),
-            residency,
-            serving: serving.clone(),
-            devices: self.devices,
+            residency: self.residency,
+            serving: self.serving.clone(),
+            devices,
         };
         let (profile, telling) = sources.follow(self.stop);
-        let running = joined.run(serving, profile);
+        let running = self.joined.run(self.serving, profile, self.changes);
+        let following = self.following;
         tokio::spawn(async move {
             tokio::join!(following, telling, running);
         })
@@ -238,6 +276,8 @@ const LOADING: &str = "the models of --model are being loaded";
 
 fn first_readiness(config: &Config, pinned: &[Pinned]) -> Readiness {
     match no_engine(config) {
+        // Peers answer for it.
+        Some(_) if !config.offline => Readiness::Ready,
         Some(reason) => Readiness::NotReady(format!("this node loads no models: {reason}")),
         None if pinned.is_empty() => Readiness::Ready,
         None => Readiness::NotReady(LOADING.into()),

@@ -21,6 +21,7 @@ pub(super) fn shoal(dir: &Path) -> Command {
         .env("SHOAL_DRAIN_TIMEOUT", "50s")
         .env("SHOAL_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1")
         .env("SHOAL_MDNS", "false")
+        .env("SHOAL_UPNP", "false")
         .env("SHOAL_RENDEZVOUS", "false")
         .stdin(Stdio::null());
     command

@@ -31,6 +31,9 @@ pub struct NetworkArgs {
     /// Look for peers on the local network [default: true].
     #[arg(long, value_name = "true|false")]
     pub mdns: Option<String>,
+    /// Ask the router for a port, by UPnP [default: true].
+    #[arg(long, value_name = "true|false")]
+    pub upnp: Option<String>,
     /// Find the public mesh through the public DHT [default: true].
     #[arg(long, value_name = "true|false")]
     pub rendezvous: Option<String>,
@@ -44,6 +47,7 @@ impl NetworkArgs {
             ("join", &self.join),
             ("join_file", &self.join_file),
             ("mdns", &self.mdns),
+            ("upnp", &self.upnp),
             ("rendezvous", &self.rendezvous),
         ];
         let texts = texts

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use llama_sys::devices;
 use llama_sys::supervisor::WORKER_COMMAND;
 
-use super::{Finding, text};
+use super::{Finding, swarm, text};
 use crate::api_client::{Client, ClientError};
 use crate::config::{Config, Effective};
 use crate::data_dir::{DataDir, DataDirError};
@@ -18,7 +18,7 @@ pub(super) async fn check(api: Option<&str>, effective: &Effective) -> Vec<Findi
         Ok(client) => client,
         Err(_) => return stopped(&effective.config),
     };
-    match client.status().await {
+    let mut findings = match client.status().await {
         Ok(status) => vec![
             Finding::ok(format!(
                 "node: running at {}, version {}",
@@ -32,9 +32,14 @@ pub(super) async fn check(api: Option<&str>, effective: &Effective) -> Vec<Findi
                 status.loaded.len()
             )),
         ],
-        Err(error) if error.is_no_node() && api.is_none() => stopped(&effective.config),
-        Err(error) => vec![unhealthy(&error)],
+        Err(error) if error.is_no_node() && api.is_none() => return stopped(&effective.config),
+        Err(error) => return vec![unhealthy(&error)],
+    };
+    match client.peers().await {
+        Ok(status) => findings.extend(swarm::findings(&status)),
+        Err(error) => findings.push(unhealthy(&error)),
     }
+    findings
 }
 
 fn unhealthy(error: &ClientError) -> Finding {

@@ -1,5 +1,6 @@
 //! `shoal swarm status` and `members`: what is in the files, for people and as JSON.
 
+use bootstrap::memberships::{Admitted, Membership, RollEntry, roll, unix_now};
 use protocol::UnixMillis;
 use protocol::membership::{Delegation, InWords};
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use super::super::args::{ChosenArgs, MembersArgs};
 use super::super::{CliError, Exit, Terminal, text};
 use super::Chosen;
-use crate::memberships::{Admitted, Membership, RollEntry, roll, unix_now};
 
 /// `shoal swarm status`.
 pub(super) fn status(args: &ChosenArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
@@ -51,7 +51,7 @@ fn describe(membership: &Membership, now: UnixMillis) -> String {
     };
     let may = match &membership.redeemer {
         None => "nothing".to_owned(),
-        Some(redeemer) => rights(redeemer.issuer().delegation()),
+        Some(redeemer) => rights(redeemer.issuer.delegation()),
     };
     let addresses = membership
         .bootstrap

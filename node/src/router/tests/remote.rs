@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ed25519_dalek::SigningKey;
 use protocol::generate::{EmbedInput, Embedding, GenerateEvent, embed_input};
@@ -101,13 +102,16 @@ impl Peer {
     }
 }
 
-/// Peers that serve `org/far` and, like this node, `org/tiny`.
-struct FakePeers(BTreeMap<NodeId, Arc<Peer>>);
+/// Peers that serve `org/far` and, like this node, `org/tiny`; and `org/rare`, once they were
+/// looked for.
+struct FakePeers(BTreeMap<NodeId, Arc<Peer>>, AtomicBool);
 
 #[async_trait]
 impl Peers for FakePeers {
     fn candidates(&self, model: &ModelName) -> Vec<RemoteHead> {
-        let served = ["org/far", "org/tiny"].contains(&model.as_str());
+        let is_found = self.1.load(Ordering::Relaxed);
+        let served = ["org/far", "org/tiny"].contains(&model.as_str())
+            || (model.as_str() == "org/rare" && is_found);
         let peers = self.0.iter().filter(|_| served);
         let heads = peers.map(|(node, peer)| RemoteHead {
             node: *node,
@@ -122,6 +126,12 @@ impl Peers for FakePeers {
             path: Path::Direct,
         });
         heads.collect()
+    }
+
+    async fn find(&self, model: &ModelName) {
+        if model.as_str() == "org/rare" {
+            self.1.store(true, Ordering::Relaxed);
+        }
     }
 
     fn models(&self) -> Vec<ModelName> {
@@ -161,7 +171,8 @@ fn swarm(peers: Vec<(NodeId, Arc<Peer>)>, default: Level) -> Router {
         default,
         trusted: BTreeSet::new(),
     };
-    router().with_peers(Arc::new(FakePeers(peers.into_iter().collect())), privacy)
+    let peers = FakePeers(peers.into_iter().collect(), AtomicBool::new(false));
+    router().with_peers(Arc::new(peers), privacy)
 }
 
 fn far() -> GenerateRequest {
@@ -249,6 +260,24 @@ async fn a_model_of_a_peer_is_answered_by_it() {
     let asked = peer.asked.borrow()[0].clone();
     assert_eq!(asked.sampling.unwrap().seed, Some(seen.started[0].seed));
     assert_eq!(asked.privacy, i32::from(Privacy::Swarm));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_nobody_was_heard_to_serve_is_looked_for() {
+    let rare = || GenerateRequest {
+        model: "org/rare".into(),
+        ..far()
+    };
+    let (id, peer) = Peer::new(1, vec![]);
+    let router = swarm(vec![(id, peer)], Level::Swarm);
+    let local = GenerateRequest {
+        privacy: Privacy::Local.into(),
+        ..rare()
+    };
+    let refused = router.generate(local).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::ModelNotFound);
+    let seen = see(router.generate(rare()).await.unwrap()).await;
+    assert_eq!(seen.started[0].served_by, id.to_string());
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,7 +403,7 @@ async fn privacy_levels_are_kept() {
         default: Level::Trusted,
         trusted: BTreeSet::from([id]),
     };
-    let peers = FakePeers(BTreeMap::from([(id, stranger)]));
+    let peers = FakePeers(BTreeMap::from([(id, stranger)]), AtomicBool::new(false));
     let router = router.with_peers(Arc::new(peers), trusting);
     let seen = see(router.generate(far()).await.unwrap()).await;
     assert_eq!(seen.text, ANSWER);

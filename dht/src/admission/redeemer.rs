@@ -1,17 +1,18 @@
-//! The right to redeem invites: the key that signs, and the disk that the ledger is kept on.
-//! When what is signed, and in which order, is decided by the desk.
+//! The right to redeem invites: who signs, and the disk that the ledger is kept on. When what is
+//! signed, and in which order, is decided by the desk.
 
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use ed25519_dalek::SigningKey;
 use futures::{FutureExt, future::BoxFuture};
 use protocol::{
-    Sequence, Signed,
-    membership::{Chain, Swarm, wire},
+    Sequence,
+    envelope::SignError,
+    membership::{Chain, Issuer, wire},
 };
 
 use crate::core::membership::{Desk, Grant, InviteLedger, LedgerEntry};
@@ -29,11 +30,10 @@ pub trait LedgerStore: Send + Sync + 'static {
 }
 
 /// What it takes to redeem invites.
-pub struct Issuer {
-    /// The root's key, or a delegate's.
-    pub key: SigningKey,
-    /// Of the key, where it is not the root's.
-    pub delegation: Option<Signed<wire::Delegation>>,
+#[derive(Clone)]
+pub struct Redeemer {
+    /// Who signs: the root, or a delegate.
+    pub issuer: Issuer,
     /// What was redeemed before.
     pub ledger: InviteLedger,
     /// How long the certificates hold.
@@ -42,16 +42,36 @@ pub struct Issuer {
     pub store: Arc<dyn LedgerStore>,
 }
 
-impl Issuer {
+/// The certificate that a grant is: the same bytes each time.
+///
+/// # Errors
+/// When it is over its size, which a swarm's name and two keys never are.
+pub fn sign(
+    issuer: &Issuer,
+    grant: &Grant,
+) -> Result<Chain<wire::MembershipCertificate>, SignError> {
+    let statement = wire::MembershipCertificate::from(&grant.certificate(issuer.swarm()));
+    let serial = Sequence(grant.not_before.0);
+    issuer.sign(serial, grant.expires, &statement)
+}
+
+impl fmt::Debug for Redeemer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redeemer")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redeemer {
     pub(super) fn desk<C: Copy + Ord>(&self) -> Desk<C> {
-        Desk::new(self.ledger.clone(), self.lifetime)
+        let delegation = self.issuer.delegation().cloned();
+        Desk::new(self.ledger.clone(), self.lifetime, delegation)
     }
 
-    pub(super) fn office(self, swarm: Swarm) -> Office {
+    pub(super) fn office(self) -> Office {
         Office {
-            swarm,
-            key: self.key,
-            delegation: self.delegation,
+            issuer: self.issuer,
             store: self.store,
             writing: None,
         }
@@ -60,24 +80,14 @@ impl Issuer {
 
 /// Signs and writes, when told to.
 pub(super) struct Office {
-    swarm: Swarm,
-    key: SigningKey,
-    delegation: Option<Signed<wire::Delegation>>,
+    issuer: Issuer,
     store: Arc<dyn LedgerStore>,
     writing: Option<BoxFuture<'static, Result<(), NotKept>>>,
 }
 
 impl Office {
-    /// The grant's certificate; the same bytes each time. `None` for one over its size, which a
-    /// swarm's name and two keys never are.
     pub(super) fn sign(&self, grant: &Grant) -> Option<Chain<wire::MembershipCertificate>> {
-        let statement = wire::MembershipCertificate::from(&grant.certificate(&self.swarm));
-        let serial = Sequence(grant.not_before.0);
-        let signed = Chain::by_root(&self.key, serial, grant.expires, &statement).ok()?;
-        Some(match &self.delegation {
-            Some(delegation) => signed.with_delegation(delegation.clone()),
-            None => signed,
-        })
+        sign(&self.issuer, grant).ok()
     }
 
     /// Begins to write an entry; the desk asks for one at a time.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bootstrap::list::Address;
+use crate::list::Address;
+use dht::admission;
 use dht::core::membership::{Grant, ListError, NotMember};
 use protocol::limits::{MAX_CERTIFICATE_LIFETIME, MAX_REVOKED};
 use protocol::membership::{
@@ -13,12 +14,11 @@ use protocol::membership::{
 };
 use protocol::{NodeId, Sequence, Signed, UnixMillis};
 
-use super::joining::sign_grant;
 use super::membership::{issuer_of, known_roster};
 use super::{
     CERTIFICATE_LIFETIME, DELEGATION_LIFETIME, LIST_LIFETIME, Memberships, SwarmError, SwarmFiles,
 };
-use crate::identity::Identity;
+use dht::identity::Identity;
 
 /// What an invite shall be.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +98,7 @@ impl Memberships {
         let _lock = self.lock()?;
         let issuer = issuer(files, identity, ACT, now)?;
         let grant = grant(peer, role, CERTIFICATE_LIFETIME, now);
-        let certificate = sign_grant(&issuer, &grant)?;
+        let certificate = admission::sign(&issuer, &grant)?;
         let roster = known_roster(files, now)?;
         let checked = roster.check_certificate(&certificate, peer, now);
         checked.map_err(|fault| refused(files, identity, ACT, fault))?;
@@ -147,7 +147,7 @@ impl Memberships {
         let delegation = Signed::sign(&root, Sequence(now.0), expires, &statement)?;
         let issuer = Issuer::root(swarm.clone(), root).expect("the files checked the root's key");
         let grant = grant(peer, Role::Member, DELEGATION_LIFETIME, now);
-        let certificate = sign_grant(&issuer, &grant)?;
+        let certificate = admission::sign(&issuer, &grant)?;
         files.save_issued(grant)?;
         Ok(Pass {
             certificate,

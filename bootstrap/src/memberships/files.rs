@@ -16,7 +16,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bootstrap::list::{self, Address};
+use crate::list::{self, Address};
 use dht::core::membership::{Grant, InviteLedger, LedgerEntry, MAX_GRANTS};
 use ed25519_dalek::SigningKey;
 use prost::Message;
@@ -25,7 +25,7 @@ use protocol::membership::{Chain, InviteId, JoinToken, Pass, Swarm, wire};
 use protocol::{NodeId, UnixMillis};
 
 use super::{SwarmError, disk};
-use crate::identity::{Identity, IdentityError};
+use dht::identity::{Identity, IdentityError};
 
 /// Bytes of a token, a pass or an id as text: several times the longest.
 const MAX_TEXT_BYTES: usize = 16 << 10;

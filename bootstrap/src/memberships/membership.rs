@@ -1,11 +1,14 @@
 //! What this node is in a private swarm, loaded from its files with everything checked: its
 //! certificate, the invite that it still has, what is known to be revoked, and whether it may
-//! redeem. It knows no connection; it tells what to do with what connections bring.
+//! redeem. It knows no connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bootstrap::list::Address;
+use crate::list::Address;
+use dht::admission::Redeemer;
 use dht::core::membership::{Credential, ListError, Member, NotMember, Roster};
+use dht::network::Private;
 use ed25519_dalek::SigningKey;
 use protocol::membership::{
     Chain, ChainFault, Delegation, Invite, Issued, Issuer, Pass, Swarm, wire,
@@ -13,8 +16,9 @@ use protocol::membership::{
 use protocol::{NodeId, Signed, UnixMillis};
 
 use super::joining::issue_own;
-use super::{RENEWAL_MARGIN, Redeemer, SwarmError, SwarmFiles};
-use crate::identity::Identity;
+use super::keeping::Ledger;
+use super::{CERTIFICATE_LIFETIME, RENEWAL_MARGIN, SwarmError, SwarmFiles};
+use dht::identity::Identity;
 
 /// A certificate of this node that holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +82,7 @@ impl Membership {
         }
         let issuer = issuer_of(&files, root, pass.as_ref(), identity, now);
         let redeemer = match (issuer, &certificate) {
-            (Some(issuer), Some(_)) => Some(Redeemer::open(issuer, files.clone(), now)?),
+            (Some(issuer), Some(_)) => Some(redeemer(issuer, &files, now)?),
             _ => None,
         };
         Ok(Self {
@@ -99,29 +103,14 @@ impl Membership {
         certificate.or_else(|| self.invite.clone().map(Credential::Invite))
     }
 
-    /// Takes and keeps the certificate that a redeemer granted. It is on disk when this returns,
-    /// and the invite is gone. Waits for the disk.
-    ///
-    /// # Errors
-    /// It is not this node's, does not hold, or the disk.
-    pub fn on_granted(
-        &mut self,
-        granted: Chain<wire::MembershipCertificate>,
-        own: NodeId,
-        now: UnixMillis,
-    ) -> Result<(), SwarmError> {
-        let delegation = self.files.pass()?.and_then(|pass| pass.delegation);
-        let pass = Pass {
-            certificate: granted,
-            delegation,
-        };
-        let member = check_pass(&pass, &self.roster, own, now)?;
-        self.files.save_pass(&pass)?;
-        self.files.remove_invite()?;
-        self.invite = None;
-        let chain = pass.certificate;
-        self.certificate = Some(OwnCertificate { chain, member });
-        Ok(())
+    /// What makes the network a private one. `None`: there is nothing to show, as
+    /// [`Membership::credential`] says.
+    pub fn private(&self) -> Option<Private> {
+        Some(Private {
+            roster: self.roster.clone(),
+            credential: self.credential()?,
+            redeemer: self.redeemer.clone(),
+        })
     }
 
     /// How long the node's certificate still holds; none without one.
@@ -137,6 +126,16 @@ impl Membership {
                 .remaining(now)
                 .is_some_and(|left| left < RENEWAL_MARGIN)
     }
+}
+
+fn redeemer(issuer: Issuer, files: &SwarmFiles, now: UnixMillis) -> Result<Redeemer, SwarmError> {
+    files.sweep_ledger(now)?;
+    Ok(Redeemer {
+        issuer,
+        ledger: files.ledger()?,
+        lifetime: CERTIFICATE_LIFETIME,
+        store: Arc::new(Ledger(files.clone())),
+    })
 }
 
 /// The roster with every list that is kept. A list that counts no more (its issuer was put out

@@ -1,9 +1,10 @@
-//! The private swarms that this node knows: what is kept of them in the data directory, and
-//! what commands and the node do with it.
+//! The private swarms that a node or a server knows: what is kept of them in its data directory,
+//! and what commands and the running program do with it.
 //!
 //! Files are the truth: a command changes them whether a node runs or not, and a running node
 //! is told to read them again. Everything is checked when it is loaded; every failure is a
-//! [`SwarmError`] of one line. It knows no socket: what the network needs is a [`SwarmSetup`].
+//! [`SwarmError`] of one line. It knows no socket: the network takes what [`Membership::private`]
+//! makes of it, and what the network brings is kept by [`keep`].
 //!
 //! **Backup.** `DATA_DIR/swarms/NAME/root.key` is the swarm: whoever has it can admit and put
 //! out anybody. A copy of that one file is a whole backup; `shoal swarm create NAME --root-key
@@ -20,10 +21,9 @@ mod error;
 mod files;
 mod issuing;
 mod joining;
+mod keeping;
 mod membership;
-mod redeemer;
 mod roll;
-mod setup;
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,13 +36,10 @@ use self::disk::Lock;
 pub use self::error::SwarmError;
 pub use self::files::SwarmFiles;
 pub use self::issuing::{InviteWish, May, Revoked};
-pub use self::joining::{Created, Joined, Proof};
+pub use self::joining::{Created, Joined, Proof, read_proof};
+pub use self::keeping::keep;
 pub use self::membership::{Membership, OwnCertificate};
-pub use self::redeemer::{RedeemFailure, Redeemer};
 pub use self::roll::{Admitted, RollEntry, roll};
-pub use self::setup::SwarmSetup;
-pub(crate) use self::setup::{configured_proof, read_proof};
-use crate::data_dir::Layout;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -70,11 +67,9 @@ pub struct Memberships {
 }
 
 impl Memberships {
-    /// Those of this data directory; nothing is read or made yet.
-    pub fn new(layout: &Layout) -> Self {
-        Self {
-            folder: layout.swarms(),
-        }
+    /// Those in this folder; nothing is read or made yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
     }
 
     /// The names of the swarms, sorted.

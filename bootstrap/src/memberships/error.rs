@@ -10,7 +10,7 @@ use protocol::limits::MAX_REVOKED;
 use protocol::membership::{ChainFault, InviteError, PassError, TokenError};
 use protocol::names::SwarmName;
 
-use crate::identity::IdentityError;
+use dht::identity::IdentityError;
 
 /// Why something about a private swarm cannot be done.
 #[derive(Debug, thiserror::Error)]

@@ -1,20 +1,14 @@
 //! What the network needs to know of the configuration and of the membership, in one piece. It
 //! opens no socket.
 
-use std::path::Path;
-
 use bootstrap::list::{self, Address};
+use bootstrap::memberships::{Membership, Memberships, Proof, SwarmError, read_proof};
 use protocol::UnixMillis;
 use protocol::names::SwarmName;
 
-use super::membership::{check_pass, known_roster};
-use super::{Membership, Memberships, Proof, SwarmError, SwarmFiles, disk};
 use crate::config::{ListenConfig, SwarmConfig};
 use crate::data_dir::Layout;
 use crate::identity::Identity;
-
-/// Bytes of the file of `join_file`.
-const MAX_JOIN_FILE_BYTES: usize = 16 << 10;
 
 /// Which swarm the node joins, as what, and how it begins.
 #[derive(Debug)]
@@ -29,6 +23,8 @@ pub struct SwarmSetup {
     pub listen: ListenConfig,
     /// Look for peers on the local network.
     pub mdns: bool,
+    /// Ask the router for a port.
+    pub upnp: bool,
     /// Use the public DHT as a rendezvous. Never for a private swarm: that it is there is
     /// nobody's business.
     pub rendezvous: bool,
@@ -47,10 +43,10 @@ impl SwarmSetup {
         identity: &Identity,
         now: UnixMillis,
     ) -> Result<Self, SwarmError> {
-        let memberships = Memberships::new(layout);
+        let memberships = Memberships::new(layout.swarms());
         let joined = match configured_proof(config)? {
             Some((setting, proof)) => {
-                let joined = join_once(&memberships, &proof, identity, now);
+                let joined = memberships.join_once(&proof, identity, now);
                 let cause = |cause| SwarmError::Configured {
                     setting,
                     cause: Box::new(cause),
@@ -76,6 +72,7 @@ impl SwarmSetup {
             bootstrap: config.bootstrap.clone().unwrap_or_else(own),
             listen: config.listen.clone(),
             mdns: config.mdns,
+            upnp: config.upnp,
             rendezvous: config.rendezvous && membership.is_none(),
             name: match &membership {
                 Some(membership) => membership.swarm.name.clone(),
@@ -101,42 +98,4 @@ pub(crate) fn configured_proof(
         cause: Box::new(cause),
     })?;
     Ok(Some((setting, proof)))
-}
-
-/// The text of a file with a token or a pass.
-pub(crate) fn read_proof(path: &Path) -> Result<String, SwarmError> {
-    let missing = || disk::failed(path)(std::io::ErrorKind::NotFound.into());
-    disk::read_text(path, MAX_JOIN_FILE_BYTES)?.ok_or_else(missing)
-}
-
-/// Joins, unless that was done at an earlier start: a token that is used up or past its time
-/// keeps no member out.
-fn join_once(
-    memberships: &Memberships,
-    proof: &Proof,
-    identity: &Identity,
-    now: UnixMillis,
-) -> Result<SwarmName, SwarmError> {
-    let claimed = proof.claimed_swarm();
-    if let Some(swarm) = &claimed
-        && memberships.names()?.contains(&swarm.name)
-    {
-        let files = memberships.find(Some(&swarm.name))?;
-        if files.swarm() == swarm && is_member(&files, identity, now)? {
-            return Ok(swarm.name.clone());
-        }
-    }
-    let joined = memberships.join(proof, identity.id(), now)?;
-    Ok(joined.files.swarm().name.clone())
-}
-
-fn is_member(files: &SwarmFiles, identity: &Identity, now: UnixMillis) -> Result<bool, SwarmError> {
-    if files.root_key()?.is_some() {
-        return Ok(true);
-    }
-    let Some(pass) = files.pass()? else {
-        return Ok(false);
-    };
-    let roster = known_roster(files, now)?;
-    Ok(check_pass(&pass, &roster, identity.id(), now).is_ok())
 }

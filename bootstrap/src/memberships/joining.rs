@@ -3,19 +3,22 @@
 use std::fs;
 use std::path::Path;
 
-use bootstrap::list::Address;
+use crate::list::Address;
+use dht::admission;
 use dht::core::membership::Grant;
 use ed25519_dalek::SigningKey;
 use protocol::membership::{
-    Chain, ChainDecodeError, Invite, Issued, Issuer, JoinToken, Pass, PassError, Role, Statement,
-    Swarm, wire,
+    ChainDecodeError, Invite, Issued, Issuer, JoinToken, Pass, PassError, Role, Statement, Swarm,
 };
 use protocol::names::{PUBLIC_SWARM, SwarmName};
-use protocol::{NodeId, Sequence, UnixMillis};
+use protocol::{NodeId, UnixMillis};
 
 use super::membership::{check_pass, known_roster};
 use super::{CERTIFICATE_LIFETIME, Memberships, SwarmError, SwarmFiles, disk};
-use crate::identity::{Identity, IdentityError};
+use dht::identity::{Identity, IdentityError};
+
+/// Bytes of a file with a token or a pass: several times the longest.
+const MAX_PROOF_FILE_BYTES: usize = 16 << 10;
 
 /// What a swarm is joined with.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +187,30 @@ impl Memberships {
         })
     }
 
+    /// Joins, unless that was done at an earlier start: a token that is used up or past its time
+    /// keeps no member out. The swarm's name.
+    ///
+    /// # Errors
+    /// See [`Memberships::join`].
+    pub fn join_once(
+        &self,
+        proof: &Proof,
+        identity: &Identity,
+        now: UnixMillis,
+    ) -> Result<SwarmName, SwarmError> {
+        let own = identity.id();
+        if let Some(swarm) = &proof.claimed_swarm()
+            && self.names()?.contains(&swarm.name)
+        {
+            let files = self.find(Some(&swarm.name))?;
+            if files.swarm() == swarm && is_member(&files, own, now)? {
+                return Ok(swarm.name.clone());
+            }
+        }
+        let joined = self.join(proof, own, now)?;
+        Ok(joined.files.swarm().name.clone())
+    }
+
     /// Forgets a swarm. Its root key goes only when that is said.
     ///
     /// # Errors
@@ -277,22 +304,12 @@ pub(super) fn issue_own(
         swarm: swarm.name.clone(),
     })?;
     let pass = Pass {
-        certificate: sign_grant(&issuer, &grant)?,
+        certificate: admission::sign(&issuer, &grant)?,
         delegation: None,
     };
     files.save_issued(grant)?;
     files.save_pass(&pass)?;
     Ok(pass)
-}
-
-/// The certificate that a grant is: the same one each time.
-pub(super) fn sign_grant(
-    issuer: &Issuer,
-    grant: &Grant,
-) -> Result<Chain<wire::MembershipCertificate>, SwarmError> {
-    let statement = wire::MembershipCertificate::from(&grant.certificate(issuer.swarm()));
-    let serial = Sequence(grant.not_before.0);
-    Ok(issuer.sign(serial, grant.expires, &statement)?)
 }
 
 /// The addresses that mean something to this version. None at all is fine: members may be near.
@@ -302,4 +319,24 @@ fn usable(texts: &[String]) -> Result<Vec<Address>, SwarmError> {
         true => Err(SwarmError::Addresses),
         false => Ok(addresses),
     }
+}
+
+/// The text of a file with a token or a pass.
+///
+/// # Errors
+/// It is not there, is no text, or is longer than any of them.
+pub fn read_proof(path: &Path) -> Result<String, SwarmError> {
+    let missing = || disk::failed(path)(std::io::ErrorKind::NotFound.into());
+    disk::read_text(path, MAX_PROOF_FILE_BYTES)?.ok_or_else(missing)
+}
+
+fn is_member(files: &SwarmFiles, own: NodeId, now: UnixMillis) -> Result<bool, SwarmError> {
+    if files.root_key()?.is_some() {
+        return Ok(true);
+    }
+    let Some(pass) = files.pass()? else {
+        return Ok(false);
+    };
+    let roster = known_roster(files, now)?;
+    Ok(check_pass(&pass, &roster, own, now).is_ok())
 }

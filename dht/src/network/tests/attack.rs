@@ -1,0 +1,245 @@
+//! Peers that do what no honest one does, against a whole node: they are cut off and stay out, and
+//! whoever else is there is served meanwhile.
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
+    identify, identity, noise,
+    swarm::{ConnectionId, NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+use protocol::{
+    Sequence, Signed, UnixMillis,
+    advert::Advert,
+    limits::ADVERT_LIFETIME,
+    names::{ShardPrefix, Topic},
+};
+
+use super::*;
+use crate::{
+    core::shards::CELL,
+    peer::node_id,
+    probe::Probes,
+    streams::{self, Streams},
+};
+
+/// A peer without any scruple, that looks like one of the swarm.
+#[derive(NetworkBehaviour)]
+struct Hostile {
+    identify: identify::Behaviour,
+    gossip: gossipsub::Behaviour,
+    probes: Probes,
+    streams: Streams,
+}
+
+struct Attacker {
+    swarm: libp2p::Swarm<Hostile>,
+    node: NodeId,
+    topic: IdentTopic,
+    held: Vec<Stream>,
+}
+
+fn named(protocol: Protocol) -> StreamProtocol {
+    StreamProtocol::try_from_owned(protocol.of(&SwarmName::public())).unwrap()
+}
+
+impl Attacker {
+    fn new() -> Self {
+        let swarm = SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default(),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .unwrap()
+            .with_behaviour(hostile)
+            .unwrap()
+            .build();
+        let prefix = ShardPrefix::new(0, 0);
+        let topic = Topic::Adverts { cell: CELL, prefix }.of(&SwarmName::public());
+        let topic = IdentTopic::new(topic);
+        let mut attacker = Self {
+            node: node_id(swarm.local_peer_id()).unwrap(),
+            swarm,
+            topic,
+            held: Vec::new(),
+        };
+        let gossip = &mut attacker.swarm.behaviour_mut().gossip;
+        gossip.subscribe(&attacker.topic).unwrap();
+        attacker
+    }
+
+    /// Connects, and does `harm` at each step until the victim closes the connection.
+    async fn attack(
+        &mut self,
+        victim: &str,
+        mut harm: impl FnMut(&mut Self, PeerId, ConnectionId),
+    ) {
+        let address: Multiaddr = victim.parse().unwrap();
+        self.swarm.dial(address).unwrap();
+        let mut connected = None;
+        let mut step = tokio::time::interval(Duration::from_millis(1));
+        let attacked = async {
+            loop {
+                let event = tokio::select! {
+                    event = self.swarm.select_next_some() => event,
+                    _ = step.tick() => {
+                        if let Some((victim, connection)) = connected {
+                            harm(self, victim, connection);
+                        }
+                        continue;
+                    }
+                };
+                match event {
+                    SwarmEvent::ConnectionEstablished {
+                        peer_id,
+                        connection_id,
+                        ..
+                    } => connected = Some((peer_id, connection_id)),
+                    SwarmEvent::ConnectionClosed { .. } => return,
+                    SwarmEvent::Behaviour(HostileEvent::Streams(streams::Event::Opened {
+                        result: Ok(stream),
+                        ..
+                    })) => self.held.push(stream),
+                    _ => {}
+                }
+            }
+        };
+        let cut = tokio::time::timeout(PATIENCE, attacked).await;
+        assert!(cut.is_ok(), "the victim lets it go on");
+        self.held.clear();
+    }
+
+    fn publish(&mut self, bytes: Vec<u8>) {
+        // It fails until the victim has said that it listens.
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        let _ = gossip.publish(self.topic.clone(), bytes);
+    }
+}
+
+/// Without announcements: of all that it says they would be one frame that is too large.
+fn gossip() -> gossipsub::Behaviour {
+    let config = gossipsub::ConfigBuilder::default()
+        .protocol_id_prefix("/shoal/public/gossip")
+        .validation_mode(ValidationMode::Anonymous)
+        .message_id_fn(|message| MessageId::from(message.data.clone()))
+        .gossip_lazy(0)
+        .gossip_factor(0.0)
+        .build();
+    gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config.unwrap()).unwrap()
+}
+
+fn hostile(key: &identity::Keypair) -> Hostile {
+    Hostile {
+        identify: identify::Behaviour::new(identify::Config::new("/x/1".into(), key.public())),
+        gossip: gossip(),
+        probes: Probes::new(named(Protocol::Probe)),
+        streams: Streams::new(vec![named(Protocol::Generate), named(Protocol::Embed)]),
+    }
+}
+
+/// A victim, its TCP address, and somebody honest beside it.
+async fn scene() -> (Node, String, Node) {
+    let (victim, list) = server(1).await;
+    let honest = start(config(2, &list));
+    until(&honest, |view| view.connected() == 1).await;
+    let tcp = list.iter().find(|address| address.contains("/tcp/"));
+    (victim, tcp.unwrap().clone(), honest)
+}
+
+/// The victim still takes a stream of the honest one, and nothing of the attacker is left.
+async fn is_well(victim: &mut Node, honest: &Node, attacker: &Attacker) {
+    let peer = victim.network.own();
+    while victim.inbound.try_recv().is_ok() {}
+    let mut ours = honest.network.open(peer, Protocol::Generate).await.unwrap();
+    ours.write_all(b"hello").await.unwrap();
+    ours.flush().await.unwrap();
+    let served = async {
+        loop {
+            let inbound = victim.inbound.recv().await.unwrap();
+            if inbound.peer == honest.network.own() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.unwrap();
+    let gone = |view: &View| {
+        let peer = view.peers.get(&attacker.node);
+        peer.is_none_or(|peer| peer.path.is_none())
+    };
+    until(victim, gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_garbage_is_banned() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    let mut sent = 0_u64;
+    attacker
+        .attack(&address, |attacker, _, _| {
+            sent += 1;
+            attacker.publish([b"garbage".as_slice(), &sent.to_be_bytes()].concat());
+        })
+        .await;
+    is_well(&mut victim, &honest, &attacker).await;
+    // It comes again and is refused before it can say anything.
+    attacker.attack(&address, |_, _, _| {}).await;
+    let shown = victim.network.view();
+    assert!(
+        shown
+            .peers
+            .get(&attacker.node)
+            .is_none_or(|peer| peer.path.is_none())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_floods_with_valid_adverts_of_made_up_authors_is_cut_off() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    let mut author = 0_u64;
+    attacker
+        .attack(&address, |attacker, _, _| {
+            author += 4;
+            (0..4).for_each(|number| attacker.publish(made_up(author + number)));
+        })
+        .await;
+    is_well(&mut victim, &honest, &attacker).await;
+    let known = victim.network.view().peers.len();
+    assert!(
+        known < 600,
+        "{known} of {author} made-up authors are believed"
+    );
+}
+
+/// An advert by an author that exists only for it.
+fn made_up(number: u64) -> Vec<u8> {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&number.to_be_bytes());
+    let key = SigningKey::from_bytes(&seed);
+    let now = UnixMillis::from(std::time::SystemTime::now());
+    let advert = Advert::fitting(&serves("org/bait"));
+    let expires = now.saturating_add(ADVERT_LIFETIME);
+    let signed = Signed::sign(&key, Sequence(now.0), expires, &advert);
+    signed.unwrap().encode()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_streams_without_end_is_cut_off() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    // The first time it is disconnected, the second time banned.
+    for _ in 0..2 {
+        attacker
+            .attack(&address, |attacker, peer, connection| {
+                let streams = &mut attacker.swarm.behaviour_mut().streams;
+                for _ in 0..8 {
+                    streams.open(peer, connection, named(Protocol::Generate));
+                }
+            })
+            .await;
+    }
+    is_well(&mut victim, &honest, &attacker).await;
+}

@@ -1,0 +1,135 @@
+//! Parts of a swarm on loopback: a bootstrap server as a process, and what a node shows of its
+//! peers.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    api,
+    process::{Node, bootstrap_binary, wait_for},
+};
+
+/// Far beyond what anything on loopback takes; what waits for it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `shoal-bootstrap`. Dropping it kills it.
+pub struct Bootstrap {
+    child: Child,
+    /// Its multiaddrs.
+    pub addresses: Vec<String>,
+}
+
+impl Drop for Bootstrap {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Bootstrap {
+    /// Starts one over `data` and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub fn start(data: &Path, args: &[&str]) -> Result<Self> {
+        fs::create_dir_all(data)?;
+        let path = data.join("addresses");
+        let _ = fs::remove_file(&path);
+        let log = fs::File::create(data.join("log"))?;
+        let child = Command::new(bootstrap_binary()?)
+            .args(["--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(data)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let mut server = Self {
+            child,
+            addresses: Vec::new(),
+        };
+        let addresses = wait_for("the bootstrap server's addresses", PATIENCE, || {
+            let text = fs::read_to_string(&path).ok()?;
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            (lines.len() == 2).then_some(lines)
+        });
+        let log = || fs::read_to_string(data.join("log")).unwrap_or_default();
+        server.addresses = addresses.with_context(log)?;
+        Ok(server)
+    }
+
+    /// All of them, as a setting takes them.
+    pub fn list(&self) -> String {
+        self.addresses.join(",")
+    }
+}
+
+/// What the node shows at a path of its API.
+///
+/// # Errors
+/// When it does not answer with JSON.
+pub async fn shown(node: &Node, path: &str) -> Result<Value> {
+    let url = format!("{}{path}", node.url);
+    Ok(api::client()?.get(url).send().await?.json().await?)
+}
+
+/// The node's id.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn identity(node: &Node) -> Result<String> {
+    let status = shown(node, "/api/status").await?;
+    Ok(status["node_id"].as_str().context("an id")?.to_owned())
+}
+
+/// The models that the node lists.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn models(node: &Node) -> Result<Vec<String>> {
+    let list = shown(node, "/v1/models").await?;
+    let data = list["data"].as_array().context("a list")?.iter();
+    let ids = data.filter_map(|model| Some(model["id"].as_str()?.to_owned()));
+    Ok(ids.collect())
+}
+
+/// Waits until what the node shows at a path is as wanted.
+///
+/// # Errors
+/// When it is not within [`PATIENCE`]; what it was at last, and the node's log, come with it.
+pub async fn until(node: &Node, path: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let value = shown(node, path).await?;
+        if wanted(&value) {
+            return Ok(value);
+        }
+        ensure!(
+            Instant::now() < end,
+            "{path} is not as wanted: {value:#}\n{}",
+            node.log_tail()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the node lists a model, or no longer does.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_it_lists(node: &Node, model: &str, is_listed: bool) -> Result<()> {
+    let lists = |list: &Value| {
+        let data = list["data"].as_array().into_iter().flatten();
+        data.into_iter().any(|entry| entry["id"] == model)
+    };
+    until(node, "/v1/models", |list| lists(list) == is_listed).await?;
+    Ok(())
+}
