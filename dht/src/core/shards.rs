@@ -287,19 +287,21 @@ impl Shards {
         });
     }
 
-    /// Whether half of the peers that a shard would have are heard there only. Whoever is heard
+    /// Whether half of the peers that both shards would have are heard there only. Whoever is heard
     /// here too is on its way, nobody knows in which direction: following those, everybody would
-    /// go to and fro.
+    /// go to and fro. And whoever belongs to one of the two only says nothing of the other.
     fn has_moved(&self, size: f64, bits: u8) -> bool {
-        let shard = self.prefix(bits);
-        let here = self.current.map_or(0, |current| 1 << current.bits);
+        let current = self.current.map_or(0, |current| current.bits);
+        let narrower = bits.max(current);
+        let shard = self.prefix(narrower);
+        let here: u64 = 1 << current;
         let there: u64 = 1 << bits;
         let is_there = |(author, heard): &(&NodeId, &Heard)| {
             heard.topics & (there | here) == there && shard.contains(ShardPrefix::hash(author))
         };
         let moved = self.heard.iter().filter(is_there).count();
         let moved = f64::from(u32::try_from(moved).unwrap_or(u32::MAX));
-        moved >= peers_of(size, bits) / 2.0
+        moved >= peers_of(size, narrower) / 2.0
     }
 
     /// A newcomer's shard. A first estimate is rough: where the others may be in another one, it

@@ -173,6 +173,32 @@ fn who_uses_both_topics_is_no_crowd() {
 }
 
 #[test]
+fn newcomers_of_the_other_half_are_no_crowd() {
+    let mut world = World::new();
+    world.poll(160);
+    world.wait(160, ARRIVAL);
+    assert_eq!(world.bits(), Some(1));
+    let (parent, child) = (world.own(0), world.own(1));
+    assert_eq!(
+        world.shards.publishes().len(),
+        1,
+        "the parent is listened to only"
+    );
+    let is_of_child = |peer: &NodeId| child.contains(ShardPrefix::hash(peer));
+    let (mates, others): (Vec<NodeId>, _) = (1..200).map(id).partition(is_of_child);
+    for peer in &others {
+        (world.shards).on_heard(parent, *peer, Sequence(1), world.now);
+    }
+    world.poll(160);
+    assert_eq!(world.bits(), Some(1), "they never speak in the child");
+    for peer in mates.iter().take(40) {
+        (world.shards).on_heard(parent, *peer, Sequence(1), world.now);
+    }
+    world.poll(160);
+    assert_eq!(world.bits(), Some(0), "half of the 80 that the child has");
+}
+
+#[test]
 fn an_advert_belongs_to_its_topic() {
     let mut world = World::new();
     world.poll(800);
