@@ -113,12 +113,16 @@ impl Joined {
                 keep(files, identity, network.clone(), changes).await;
             }
         };
-        let all = async { tokio::join!(telling, offering, remembering, keeping) };
-        tokio::select! {
-            biased;
-            _ = all => {}
-            () = ended => {}
-        }
+        let all = async { tokio::join!(telling, offering, keeping) };
+        let running = async {
+            tokio::select! {
+                biased;
+                _ = all => {}
+                () = ended => {}
+            }
+        };
+        // What is remembered is written after the end, too.
+        tokio::join!(running, remembering);
     }
 }
 

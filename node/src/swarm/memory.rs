@@ -102,11 +102,20 @@ impl Memory {
         }
     }
 
-    /// Whoever is connected, else those of last time: a node that lost everybody forgets nobody.
+    /// Whoever is connected, then whoever was heard of, then those of last time: a node that lost
+    /// everybody forgets nobody.
     fn next(&self, view: &View) -> Acquaintance {
         let mut best: Vec<(&NodeId, &Peer)> = view.peers.iter().collect();
-        best.retain(|(_, peer)| peer.path.is_some() && !addresses(peer).is_empty());
-        best.sort_by_key(|(node, peer)| (Reverse(peer.closeness), peer.round_trip(), **node));
+        best.retain(|(_, peer)| !addresses(peer).is_empty());
+        best.sort_by_key(|(node, peer)| {
+            let is_heard_only = peer.path.is_none();
+            (
+                is_heard_only,
+                Reverse(peer.closeness),
+                peer.round_trip(),
+                **node,
+            )
+        });
         let known = best.into_iter().take(MAX_PEERS).map(|(node, peer)| Known {
             node: *node,
             addresses: addresses(peer),
