@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::{
     internet::{Change, Kind, Link},
     process::wait_for,
-    scene::{PATIENCE, Peer, Scene},
+    scene::{Peer, Scene},
+    swarm::PATIENCE,
 };
 
 /// Two homes, and how far they and the server are from one another.
@@ -26,7 +27,7 @@ pub struct Pair {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Outcome {
     /// Questions that were refused before it: the asker had not heard yet by which relay the
-    /// server is reached, which a peer tells every ten seconds at most.
+    /// server is reached.
     pub refused: u32,
     /// Until a connection of any kind was seen.
     pub connected: Option<Duration>,

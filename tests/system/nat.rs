@@ -14,7 +14,8 @@ use tests::{
     internet::{Change, Kind, Link},
     joining::cold_join,
     punching::{Outcome, Pair},
-    scene::{PATIENCE, PORT, Scene},
+    scene::{PORT, Scene},
+    swarm::PATIENCE,
 };
 
 /// Tries of each pair of homes; `bench nat` makes ten.
@@ -112,9 +113,7 @@ fn homes_reach_each_other_through_their_nats() -> Result<()> {
             println!("{pair:?}: {outcome:?}");
             assert!(outcome.connected.is_some(), "{pair:?}: {outcome:?}");
             assert_eq!(outcome.direct.is_some(), pair.can_be_direct(), "{pair:?}");
-            // Over a relay an answer was late on a loaded machine: see `RESULTS.md`.
-            let is_answered = outcome.answered.is_some() || !pair.can_be_direct();
-            assert!(is_answered, "{pair:?}: {outcome:?}");
+            assert!(outcome.answered.is_some(), "{pair:?}: {outcome:?}");
         }
     }
     Ok(())
@@ -146,7 +145,7 @@ fn a_server_that_is_replaced_is_found_by_those_who_had_the_old_one() -> Result<(
     let asker = scene.node(&homes[1], "asker", &known, &["--client"])?;
     server.until_reachable()?;
     asker.until_it_knows(&server)?;
-    let (gone, replacement) = (first.peer.clone(), second.peer.clone());
+    let (gone, replacement) = (first.peer().to_owned(), second.peer().to_owned());
     drop(first);
     let _second = scene.server(&hosts[1], "second")?;
     let names = |status: &Value, peer: &str| status["listening"].to_string().contains(peer);

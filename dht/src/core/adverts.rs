@@ -20,6 +20,7 @@ mod publisher;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,7 +32,7 @@ use protocol::{
     names::SwarmName,
 };
 
-use allowance::Allowance;
+use allowance::{Allowance, HEARD_AT_ONCE};
 pub use material::is_material;
 pub use outcome::{Outcome, Proof, Verdict};
 pub use publisher::{MIN_GAP, Publisher, Stamp};
@@ -76,8 +77,8 @@ pub enum Closeness {
 pub struct Known {
     /// The advert as it was signed.
     pub advert: Verified<Advert>,
-    /// The advert, checked.
-    pub profile: Profile,
+    /// The advert, checked. Shared with whoever looks at the view, which is drawn often.
+    pub profile: Arc<Profile>,
     /// What the author is to this node.
     pub closeness: Closeness,
     /// Since when the author is in the view.
@@ -167,12 +168,12 @@ impl Adverts {
         let author = advert.author();
         let known = Known {
             lot: self.lot(&author),
-            profile,
+            profile: Arc::new(profile),
             closeness,
             since: at.now,
             heard: at.now,
             expires: at.now + remaining(&advert, at.unix),
-            allowance: Allowance::new(at.now),
+            allowance: Allowance::new(HEARD_AT_ONCE, at.now),
             advert,
         };
         match self.known.get_mut(&author) {

@@ -1,8 +1,8 @@
 //! When this node says what it is, and under which sequence number.
 //!
-//! On a material change, at least [`MIN_GAP`] after the last time, and otherwise at a heartbeat
-//! of 120 s that is jittered by a fifth, so that peers that began together do not stay together.
-//! Signing and sending is the shell's.
+//! On a material change, no more often than every [`MIN_GAP`] but for a few at once, and otherwise
+//! at a heartbeat of 120 s that is jittered by a fifth, so that peers that began together do not
+//! stay together. Signing and sending is the shell's.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,22 @@ use protocol::{
 };
 use rand::{Rng, RngExt};
 
-use super::{Moment, material::is_material};
+use super::{
+    Moment,
+    allowance::{Allowance, HEARD_AT_ONCE},
+    material::is_material,
+};
 
-/// The least time between two adverts: what changes more often is not worth everybody's hearing.
+/// The least time between two adverts in the long run: what changes more often is not worth
+/// everybody's hearing.
 pub const MIN_GAP: Duration = Duration::from_secs(10);
+
+/// Adverts that go before that: a node learns in its first seconds at which addresses and by which
+/// relay it is reached, and what it serves, and until that was told nobody reaches it.
+const AT_ONCE: u32 = HEARD_AT_ONCE - 1;
+
+/// The least time between two of those: what changes together is told together.
+pub const SETTLE: Duration = Duration::from_secs(1);
 
 /// The share of the heartbeat by which it varies, either way.
 const JITTER: f64 = 0.2;
@@ -47,6 +59,7 @@ struct Said {
     profile: Profile,
     at: Instant,
     heartbeat: Instant,
+    allowance: Allowance,
 }
 
 impl Publisher {
@@ -79,7 +92,7 @@ impl Publisher {
     /// When to publish; `None`: at once.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.said.as_ref().map(|said| {
-            let soonest = said.at + MIN_GAP;
+            let soonest = said.allowance.ready().max(said.at + SETTLE);
             if self.pending || self.outdated {
                 soonest
             } else {
@@ -96,6 +109,9 @@ impl Publisher {
             return None;
         }
         let sequence = self.next_sequence(at.unix)?;
+        let said = self.said.as_ref().map(|said| said.allowance);
+        let mut allowance = said.unwrap_or_else(|| Allowance::new(AT_ONCE, at.now));
+        allowance.take(at.now);
         let factor = rng.random_range(1.0 - JITTER..=1.0 + JITTER);
         self.last = Some(sequence);
         (self.pending, self.outdated) = (false, false);
@@ -103,6 +119,7 @@ impl Publisher {
             profile: profile.clone(),
             at: at.now,
             heartbeat: at.now + ADVERT_HEARTBEAT.mul_f64(factor),
+            allowance,
         });
         Some(Stamp {
             sequence,

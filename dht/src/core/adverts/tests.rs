@@ -9,7 +9,7 @@ use protocol::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::*;
+use super::{publisher::SETTLE, *};
 
 const UNIX: UnixMillis = UnixMillis(1_800_000_000_000);
 
@@ -282,7 +282,7 @@ fn the_closest_and_longest_known_are_remembered() {
 }
 
 #[test]
-fn a_heartbeat_is_jittered_and_a_change_is_told_after_the_gap() {
+fn a_heartbeat_is_jittered_and_a_change_is_told_soon() {
     let mut rng = StdRng::seed_from_u64(1);
     let mut world = World::new(1);
     let mut publisher = Publisher::new(None);
@@ -298,14 +298,36 @@ fn a_heartbeat_is_jittered_and_a_change_is_told_after_the_gap() {
     let wait = publisher.next_deadline().unwrap() - world.at.now;
     assert!(wait >= ADVERT_HEARTBEAT.mul_f64(0.8) && wait <= ADVERT_HEARTBEAT.mul_f64(1.2));
 
-    // What matters waits for the gap only, and one change is told once.
+    // What matters does not, and one change is told once.
     current.deployments[0].running = 4;
     publisher.on_profile(&current);
-    assert_eq!(publisher.next_deadline(), Some(world.at.now + MIN_GAP));
-    world.pass(MIN_GAP);
+    assert_eq!(publisher.next_deadline(), Some(world.at.now + SETTLE));
+    world.pass(SETTLE);
     assert!(publisher.poll(&current, world.at, &mut rng).is_some());
     world.pass(MIN_GAP);
     assert_eq!(publisher.poll(&current, world.at, &mut rng), None);
+}
+
+/// Whoever hears an author counts from its first advert on, so none may come too often.
+#[test]
+fn an_author_that_always_has_news_is_heard_every_time() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let mut world = World::new(1);
+    let mut publisher = Publisher::new(None);
+    let mut current = profile(&["a"]);
+    let (begin, mut told) = (world.at.now, Vec::new());
+    for n in 0..10_000_u64 {
+        current.deployments[0].running = if n % 2 == 0 { 4 } else { 0 };
+        if let Some(stamp) = publisher.poll(&current, world.at, &mut rng) {
+            let heard = world.hear(1, stamp.sequence.0, &["a"]);
+            assert_eq!(heard.verdict(), Verdict::Accept, "{heard:?}");
+            told.push(world.at.now - begin);
+        }
+        world.pass(Duration::from_millis(30));
+    }
+    let early = told.iter().filter(|at| **at < MIN_GAP).count();
+    assert_eq!(early, 3, "{told:?}");
+    assert!((31..=33).contains(&told.len()), "{}", told.len());
 }
 
 #[test]
