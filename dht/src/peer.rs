@@ -1,31 +1,43 @@
 //! Between our ids and libp2p's: both stand for one Ed25519 key. It knows no peer in particular.
 
-use libp2p::{PeerId, identity};
+use libp2p::{PeerId, multihash::Multihash};
 use protocol::NodeId;
+
+/// A public key as libp2p encodes it before the key's bytes: field 1 (the key's kind) is 1, for
+/// Ed25519, and field 2 (the key) has 32 bytes (libp2p specification, "Peer Ids").
+const ED25519: [u8; 4] = [0x08, 0x01, 0x12, 0x20];
+
+/// The multihash code of a digest that is the content itself.
+const IDENTITY: u64 = 0;
 
 /// libp2p's name of a node: the identity multihash of its public key (libp2p specification,
 /// "Peer Ids").
+/// The key is not checked again, for that takes long.
 ///
 /// # Panics
-/// Never: a [`NodeId`] is a usable key.
+/// Never: a key's encoding has 36 bytes.
 #[must_use]
 pub fn peer_id(node: &NodeId) -> PeerId {
-    let key = identity::ed25519::PublicKey::try_from_bytes(node.as_bytes())
-        .expect("a node's id is a point of the curve");
-    identity::PublicKey::from(key).to_peer_id()
+    let mut encoded = [0; 36];
+    encoded[..4].copy_from_slice(&ED25519);
+    encoded[4..].copy_from_slice(node.as_bytes());
+    let hash = Multihash::wrap(IDENTITY, &encoded).expect("36 bytes are below 64");
+    PeerId::from_multihash(hash).expect("an identity multihash of up to 42 bytes is a peer's id")
 }
 
 /// The node that a peer is. `None` for a peer with a key of another kind, whose id does not hold
 /// the key itself, or with an unusable one: our protocols are not for them.
 #[must_use]
 pub fn node_id(peer: &PeerId) -> Option<NodeId> {
-    let key = identity::PublicKey::try_decode_protobuf(peer.as_ref().digest()).ok()?;
-    let key = key.try_into_ed25519().ok()?;
-    NodeId::from_bytes(&key.to_bytes()).ok()
+    let hash = peer.as_ref();
+    let key = hash.digest().strip_prefix(&ED25519)?;
+    (hash.code() == IDENTITY).then_some(())?;
+    NodeId::from_bytes(key).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use libp2p::identity;
     use proptest::prelude::*;
     use protocol::ids::NodeId;
 

@@ -1,14 +1,11 @@
 //! What is known of the swarm at one moment, for whoever asks: routers, commands, pages. Plain
 //! data.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use protocol::{
     ModelName, NodeId, Sequence,
-    advert::{Deployed, Nat, NodeRole},
+    advert::{Deployed, Nat, NodeRole, Profile},
     membership::Role,
 };
 
@@ -52,7 +49,7 @@ pub struct Peer {
     /// What it proved to be in a private swarm, while it is connected.
     pub membership: Option<Role>,
     /// What it says of itself; `None`: nothing so far.
-    pub said: Option<Said>,
+    pub said: Option<Arc<Profile>>,
 }
 
 /// How a peer is connected.
@@ -62,25 +59,6 @@ pub enum Path {
     Direct,
     /// Through a relay.
     Relayed,
-}
-
-/// What a peer says of itself.
-#[derive(Debug, Clone)]
-pub struct Said {
-    /// What it does in the swarm.
-    pub role: NodeRole,
-    /// What lies between it and the Internet.
-    pub nat: Nat,
-    /// Its software's version.
-    pub version: String,
-    /// Whether it serves those whom its owner does not know.
-    pub serves_strangers: bool,
-    /// What it heads.
-    pub deployments: Vec<Deployed>,
-    /// Where it listens.
-    pub addresses: Vec<String>,
-    /// When it was heard.
-    pub heard: Instant,
 }
 
 /// A head of a model on another peer.

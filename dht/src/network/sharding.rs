@@ -18,17 +18,16 @@ use protocol::{
 use rand::RngExt;
 
 use super::{actor::Actor, config::Config, gossip::score_topic};
-use crate::{
-    core::{
-        shards::{CELL, Output, Shards},
-        size::{CLOSEST, HashedKey, Lookups, Size},
-    },
-    peer::node_id,
+use crate::core::{
+    shards::{CELL, Output, Shards},
+    size::{CLOSEST, HashedKey, Lookups, Size},
 };
 
 /// Changes of the crowd are looked at together: they come by the hundred, and each look counts all
-/// that are known.
-const SETTLE: Duration = Duration::from_millis(100);
+/// that are known. A node in no shard hears nobody, so its first look is not long in coming; later
+/// ones move the median of many by a little.
+const SETTLE_FIRST: Duration = Duration::from_millis(100);
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// The cores, and the lookup that is under way.
 pub(super) struct Sharding {
@@ -94,7 +93,11 @@ impl Actor {
 
     /// Somebody was heard, came or went: the size may be another.
     pub(super) fn on_crowd_changed(&mut self) {
-        let soon = || Instant::now() + SETTLE;
+        let settle = match self.sharding.shards.current() {
+            Some(_) => SETTLE,
+            None => SETTLE_FIRST,
+        };
+        let soon = || Instant::now() + settle;
         self.sharding.stale.get_or_insert_with(soon);
     }
 
@@ -147,8 +150,8 @@ impl Actor {
             Ok(found) => &found.peers,
             Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
         };
-        let nodes = peers.iter().filter_map(|peer| node_id(&peer.peer_id));
-        let keys: Vec<HashedKey> = nodes.map(|node| node_key(&node)).collect();
+        let keys = peers.iter().map(|peer| kad::KBucketKey::from(peer.peer_id));
+        let keys: Vec<HashedKey> = keys.filter_map(|key| hashed(&key)).collect();
         self.sharding.size.on_closest(&target, &keys);
         self.on_crowd_changed();
     }
@@ -186,17 +189,15 @@ impl Actor {
     fn around(&mut self) -> Vec<HashedKey> {
         let connected = self.linking.paths().into_keys();
         let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
-        let mut nodes: Vec<NodeId> = connected.collect();
+        let mut keys: Vec<HashedKey> = connected.map(|node| node_key(&node)).collect();
         for bucket in kad.kbuckets() {
             let entries = bucket.iter();
-            nodes.extend(entries.filter_map(|entry| node_id(entry.node.key.preimage())));
+            keys.extend(entries.filter_map(|entry| hashed(entry.node.key)));
         }
-        nodes.sort_unstable();
-        nodes.dedup();
         let own = node_key(&self.own);
-        let mut keys: Vec<HashedKey> = nodes.iter().map(node_key).collect();
         let distance = |key: &HashedKey| std::array::from_fn::<u8, 32, _>(|at| key[at] ^ own[at]);
         keys.sort_unstable_by_key(distance);
+        keys.dedup();
         keys.truncate(CLOSEST);
         keys
     }

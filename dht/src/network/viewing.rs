@@ -15,12 +15,8 @@ use tokio::sync::watch;
 
 use super::actor::Actor;
 use crate::{
-    core::{
-        adverts::{Closeness, Known},
-        groups::Role,
-        join::Report,
-    },
-    view::{Peer, Said, View},
+    core::{adverts::Closeness, groups::Role, join::Report},
+    view::{Peer, View},
 };
 
 /// The least time between two pictures: drawing one costs microseconds for each peer.
@@ -84,7 +80,7 @@ impl Actor {
                 rtt: None,
                 closeness: known.closeness,
                 membership: None,
-                said: Some(said(known)),
+                said: Some(Arc::clone(&known.profile)),
             };
             peers.insert(node, peer);
         }
@@ -113,19 +109,5 @@ impl Actor {
             peers,
             sequence: self.telling.sequence(),
         }
-    }
-}
-
-fn said(known: &Known) -> Said {
-    let profile = &known.profile;
-    let addresses = profile.addresses.iter();
-    Said {
-        role: profile.role,
-        nat: profile.nat,
-        version: profile.version.clone(),
-        serves_strangers: profile.limits.serves_strangers,
-        deployments: profile.deployments.clone(),
-        addresses: addresses.map(|text| text.as_str().to_owned()).collect(),
-        heard: known.heard,
     }
 }

@@ -73,7 +73,7 @@ impl SwarmPeers {
     /// only ask.
     fn serves_us(&self, head: &Head<'_>) -> bool {
         let said = head.peer.said.as_ref();
-        let is_open = said.is_some_and(|said| said.serves_strangers);
+        let is_open = said.is_some_and(|said| said.limits.serves_strangers);
         (is_open || self.network.is_private()) && head.peer.membership != Some(Role::Client)
     }
 }

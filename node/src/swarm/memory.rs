@@ -146,5 +146,6 @@ impl Memory {
 
 fn addresses(peer: &Peer) -> Vec<String> {
     let said = peer.said.iter().flat_map(|said| &said.addresses);
-    said.take(MAX_ADDRESSES).cloned().collect()
+    let addresses = said.take(MAX_ADDRESSES);
+    addresses.map(|text| text.as_str().to_owned()).collect()
 }

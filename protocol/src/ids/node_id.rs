@@ -40,10 +40,11 @@ impl NodeId {
         let bytes: [u8; 32] = bytes
             .try_into()
             .map_err(|_| NodeIdError::Length(bytes.len()))?;
+        if !is_reduced(bytes) {
+            return Err(NodeIdError::Key);
+        }
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| NodeIdError::Key)?;
-        // RFC 8032 section 5.1.3 asks for the canonical encoding; the curve library does not.
-        let canonical = key.to_edwards().compress().to_bytes() == bytes;
-        if key.is_weak() || !canonical {
+        if key.is_weak() {
             return Err(NodeIdError::Key);
         }
         Ok(Self(bytes))
@@ -58,6 +59,22 @@ impl NodeId {
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey::from_bytes(&self.0).expect("checked when the id was made")
     }
+}
+
+/// Whether y, without the sign of x, is below the field's prime: RFC 8032 section 5.1.3 asks for
+/// that, the curve library does not. The other encoding that is not canonical, a sign of x = 0,
+/// stands for points of small order only. Compressing the point again would tell both, but costs
+/// as much as all other checks together.
+fn is_reduced(mut y: [u8; 32]) -> bool {
+    /// 2^255 − 19.
+    const PRIME: [u8; 32] = {
+        let mut bytes = [0xff; 32];
+        bytes[0] = 0xed;
+        bytes[31] = 0x7f;
+        bytes
+    };
+    y[31] &= 0x7f;
+    y.iter().rev().lt(PRIME.iter().rev())
 }
 
 impl From<&SigningKey> for NodeId {
@@ -149,6 +166,34 @@ mod tests {
         assert_eq!(NodeId::from_bytes(&[7; 31]), Err(NodeIdError::Length(31)));
     }
 
+    /// What compressing the point again would say.
+    fn agrees_with_compression(bytes: [u8; 32]) -> bool {
+        let key = VerifyingKey::from_bytes(&bytes);
+        let usable =
+            key.is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().to_bytes() == bytes);
+        NodeId::from_bytes(&bytes).is_ok() == usable
+    }
+
+    #[test]
+    fn second_encodings_are_refused() {
+        // Every y from p - 19 to 2^255 - 1, with both signs of x.
+        for low in 0xda..=0xff {
+            for high in [0x7f, 0xff] {
+                let mut bytes = [0xff; 32];
+                (bytes[0], bytes[31]) = (low, high);
+                assert!(agrees_with_compression(bytes), "{bytes:?}");
+            }
+        }
+        // y = 1, 0 and their like, where x may be 0.
+        for low in 0..=0xff {
+            for high in [0, 0x80] {
+                let mut bytes = [0; 32];
+                (bytes[0], bytes[31]) = (low, high);
+                assert!(agrees_with_compression(bytes), "{bytes:?}");
+            }
+        }
+    }
+
     #[test]
     fn bad_text_is_refused() {
         let long = "1".repeat(45);
@@ -164,6 +209,11 @@ mod tests {
             prop_assert_eq!(id.to_string().parse::<NodeId>(), Ok(id));
             let json = serde_json::to_string(&id).unwrap();
             prop_assert_eq!(serde_json::from_str::<NodeId>(&json).unwrap(), id);
+        }
+
+        #[test]
+        fn any_bytes_are_checked_as_by_compression(bytes: [u8; 32]) {
+            prop_assert!(agrees_with_compression(bytes));
         }
 
         #[test]
