@@ -27,6 +27,7 @@ use super::{
     meeting::Meeting,
     opening::{Inbound, Opening},
     sharding::Sharding,
+    standing::Standing,
     telling::Telling,
     viewing::Viewing,
 };
@@ -48,6 +49,7 @@ pub(super) struct Actor {
     pub(super) telling: Telling,
     pub(super) grouping: Grouping,
     pub(super) sharding: Sharding,
+    pub(super) standing: Standing,
     pub(super) finding: Finding,
     pub(super) opening: Opening,
     pub(super) viewing: Viewing,
@@ -74,7 +76,7 @@ impl Actor {
         let listening = Listening::begin(&config, &mut swarm)?;
         let joining = Joining::new(&config, now);
         let mut rng = StdRng::from_rng(&mut rand::rng());
-        let telling = Telling::new(&config, own, &mut rng, now);
+        let telling = Telling::new(&config, own, &mut rng);
         let (viewing, view) = Viewing::new(joining.report(), now);
         let (admitting, kept) = Admitting::new();
         let actor = Self {
@@ -88,6 +90,7 @@ impl Actor {
             linking: Linking::new(own, config.connections),
             listening,
             telling,
+            standing: Standing::new(now),
             finding: Finding::default(),
             opening: Opening::new(&config.swarm, inbound),
             viewing,

@@ -31,12 +31,19 @@ const MAX_TOLD: usize = 8;
 /// What a relay speaks (libp2p specification, "Circuit Relay v2").
 const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 
+/// Where a relay listens for this node, once it agreed.
+#[derive(Debug, Clone, Copy)]
+struct Circuit {
+    listener: ListenerId,
+    is_held: bool,
+}
+
 /// What is known of this node's own addresses.
 pub(super) struct Listening {
     nat: NatKind,
     reservations: Reservations,
-    /// Of the relays that were asked.
-    listeners: BTreeMap<NodeId, ListenerId>,
+    /// At the relays that were asked.
+    circuits: BTreeMap<NodeId, Circuit>,
     kademlia: String,
     /// What every node of the swarm speaks.
     probe: String,
@@ -63,7 +70,7 @@ impl Listening {
         Ok(Self {
             nat: NatKind::default(),
             reservations: Reservations::default(),
-            listeners: BTreeMap::new(),
+            circuits: BTreeMap::new(),
             kademlia: names::Protocol::Kademlia.of(&config.swarm),
             probe: names::Protocol::Probe.of(&config.swarm),
             is_server: config.is_server,
@@ -215,9 +222,7 @@ impl Actor {
     /// Somebody is no longer connected.
     pub(super) fn on_peer_gone(&mut self, node: NodeId) {
         self.listening.reservations.on_gone(node);
-        if let Some(listener) = self.listening.listeners.remove(&node) {
-            self.swarm.remove_listener(listener);
-        }
+        self.listening.circuits.remove(&node);
         self.linking.unprotect(node, Protection::Relay);
     }
 
@@ -226,15 +231,18 @@ impl Actor {
             && let Some(node) = node_id(relay_peer_id)
         {
             self.listening.reservations.on_held(node);
+            if let Some(circuit) = self.listening.circuits.get_mut(&node) {
+                circuit.is_held = true;
+            }
             self.linking.protect(node, Protection::Relay);
         }
     }
 
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId) {
-        let mut listeners = self.listening.listeners.iter();
-        let node = listeners.find_map(|(node, id)| (*id == listener).then_some(*node));
+        let mut circuits = self.listening.circuits.iter();
+        let node = circuits.find_map(|(node, c)| (c.listener == listener).then_some(*node));
         if let Some(node) = node {
-            self.listening.listeners.remove(&node);
+            self.listening.circuits.remove(&node);
             self.listening.reservations.on_lost(node, Instant::now());
             self.linking.unprotect(node, Protection::Relay);
         }
@@ -252,13 +260,19 @@ impl Actor {
         for output in outputs {
             match output {
                 Output::Reserve(node) => self.reserve(node, now),
-                Output::Release(node) => {
-                    if let Some(listener) = self.listening.listeners.remove(&node) {
-                        self.swarm.remove_listener(listener);
-                    }
-                    self.linking.unprotect(node, Protection::Relay);
-                }
+                Output::Release(node) => self.release(node),
             }
+        }
+    }
+
+    /// libp2p's client panics when a relay agrees to what was taken back meanwhile (0.22, its
+    /// `on_connection_handler_event`), and a relay may take its time. So no listener is removed: a
+    /// request goes on until it ends by itself, and what is held ends with the connection.
+    fn release(&mut self, node: NodeId) {
+        self.linking.unprotect(node, Protection::Relay);
+        let circuit = self.listening.circuits.remove(&node);
+        if circuit.is_some_and(|circuit| circuit.is_held) {
+            self.disconnect(node);
         }
     }
 
@@ -272,7 +286,11 @@ impl Actor {
             .with(Protocol::P2pCircuit);
         match self.swarm.listen_on(address) {
             Ok(listener) => {
-                self.listening.listeners.insert(node, listener);
+                let circuit = Circuit {
+                    listener,
+                    is_held: false,
+                };
+                self.listening.circuits.insert(node, circuit);
             }
             Err(_) => self.listening.reservations.on_lost(node, now),
         }

@@ -21,7 +21,7 @@ use protocol::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{actor::Actor, telling::Limited};
+use super::{actor::Actor, standing::Limited};
 use crate::{
     address::{Direct, Scope, is_circuit},
     core::{connections::Traffic, score::Offence},
@@ -202,20 +202,14 @@ impl Actor {
     }
 
     /// A peer's stream: handed on, unless the peer opens more than anybody needs.
-    fn on_inbound(
-        &mut self,
-        from: &PeerId,
-        protocol: &StreamProtocol,
-        stream: Stream,
-        now: Instant,
-    ) {
+    fn on_inbound(&mut self, from: &PeerId, protocol: &StreamProtocol, stream: Stream) {
         let mut names = self.opening.names.iter();
         let protocol = names.find_map(|(p, name)| (name == protocol).then_some(*p));
         let (Some(peer), Some(protocol)) = (node_id(from), protocol) else {
             return;
         };
-        if !(self.telling.limits).try_take(peer, Limited::Streams, 1, now) {
-            return self.on_offence(from, Offence::RateExcess);
+        if !self.is_allowed(from, Limited::Streams) {
+            return;
         }
         let inbound = Inbound {
             peer,
@@ -260,7 +254,7 @@ impl Actor {
                 stream,
             } => {
                 self.linking.on_stream_opened(connection, now);
-                self.on_inbound(&peer, &protocol, stream, now);
+                self.on_inbound(&peer, &protocol, stream);
             }
             Event::Closed { connection, .. } => self.linking.on_stream_closed(connection, now),
             Event::Refused {

@@ -17,54 +17,20 @@ use protocol::{
 };
 use rand::{RngExt, rngs::StdRng, seq::IteratorRandom};
 
-use super::{actor::Actor, config::Config, gossip::is_graylisted};
+use super::{actor::Actor, config::Config, gossip::is_graylisted, standing::Limited};
 use crate::{
     core::{
         adverts::{Adverts, Moment, Outcome, Publisher, Verdict},
         clock::ClockCheck,
         membership::ClockGap,
-        rate::{PeerLimits, Quota},
-        score::{Offence, Scores},
+        score::Offence,
         shards::ShardError,
     },
     peer::node_id,
 };
 
-/// Queries of one peer: one at each connection, and one for each provider that it finds.
-const QUERIES: Quota = Quota {
-    burst: 32,
-    per_second: 1.0,
-};
-
-/// Messages that one neighbour passes on: everybody's in a shard of the largest size comes in one
-/// heartbeat, in two shards while it moves, and at once after a pause.
-const GOSSIP: Quota = Quota {
-    burst: 512,
-    per_second: 10.0,
-};
-
-/// Streams that one peer opens: each is a request, and one that serves an office has tens a second.
-const STREAMS: Quota = Quota {
-    burst: 128,
-    per_second: 20.0,
-};
-
-/// All of it together: what an honest peer never reaches at once.
-const IN_ALL: Quota = Quota {
-    burst: 512,
-    per_second: 30.0,
-};
-
 /// How long an advert can hold by the clock of one who is allowed to be off.
 const LONGEST: Duration = ADVERT_LIFETIME.saturating_add(MAX_CLOCK_SKEW);
-
-/// What is limited, of each peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Limited {
-    Queries,
-    Gossip,
-    Streams,
-}
 
 /// The view of the swarm, and what this node says of itself.
 pub(super) struct Telling {
@@ -76,20 +42,13 @@ pub(super) struct Telling {
     /// Nobody was there to be told the last advert.
     is_unheard: bool,
     sequence: Option<Sequence>,
-    pub(super) scores: Scores,
-    pub(super) limits: PeerLimits<Limited>,
     clock: ClockCheck,
     is_stale: bool,
 }
 
 impl Telling {
     /// Nothing was heard or said yet.
-    pub(super) fn new(config: &Config, own: NodeId, rng: &mut StdRng, now: Instant) -> Self {
-        let quotas = [
-            (Limited::Queries, QUERIES),
-            (Limited::Gossip, GOSSIP),
-            (Limited::Streams, STREAMS),
-        ];
+    pub(super) fn new(config: &Config, own: NodeId, rng: &mut StdRng) -> Self {
         Self {
             adverts: Adverts::new(own, config.swarm.clone(), rng.random()),
             publisher: Publisher::new(config.last_sequence),
@@ -98,8 +57,6 @@ impl Telling {
             own: None,
             is_unheard: false,
             sequence: config.last_sequence,
-            scores: Scores::default(),
-            limits: PeerLimits::new(IN_ALL, &quotas, now),
             clock: ClockCheck::default(),
             is_stale: true,
         }
@@ -236,14 +193,10 @@ impl Actor {
 
     /// An advert by gossip: cheap checks first, and the signature before anything is kept.
     fn hear(&mut self, from: &PeerId, message: &gossipsub::Message) -> Verdict {
-        let now = Instant::now();
-        let Some(neighbour) = node_id(from) else {
-            return Verdict::Ignore;
-        };
-        if !(self.telling.limits).try_take(neighbour, Limited::Gossip, 1, now) {
-            self.on_offence(from, Offence::RateExcess);
+        if !self.is_allowed(from, Limited::Gossip) {
             return Verdict::Ignore;
         }
+        let now = Instant::now();
         let Some(topic) = self.sharding.prefix(&message.topic) else {
             return Verdict::Ignore;
         };
@@ -343,19 +296,14 @@ impl Actor {
         query: &AdvertQuery,
         channel: ResponseChannel<AdvertReply>,
     ) {
-        let Some(node) = node_id(peer) else {
-            return;
-        };
-        let now = Instant::now();
-        if !self.telling.limits.try_take(node, Limited::Queries, 1, now) {
-            self.on_offence(peer, Offence::RateExcess);
+        if !self.is_allowed(peer, Limited::Queries) {
             return;
         }
         let Ok(nodes) = query.nodes() else {
             self.on_offence(peer, Offence::ProtocolViolation);
             return;
         };
-        let reply = self.reply(&nodes, now);
+        let reply = self.reply(&nodes, Instant::now());
         let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
         // Whoever has gone needs no answer.
         let _ = asking.send_response(channel, reply);

@@ -17,6 +17,7 @@ use crate::{core::join::State, view::Path};
 
 mod attack;
 mod private;
+mod relay;
 
 /// Far beyond what anything here takes; what waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

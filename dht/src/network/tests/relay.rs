@@ -1,0 +1,78 @@
+//! A relay that takes its time.
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identify, identity, noise, relay,
+    swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+
+use super::*;
+use crate::{
+    core::reservations::{ASK_TIMEOUT, PATIENCE as FIRST_ASKED_AFTER},
+    probe::Probes,
+};
+
+/// What makes a peer a relay of the swarm.
+#[derive(NetworkBehaviour)]
+struct Slow {
+    identify: identify::Behaviour,
+    relay: relay::Behaviour,
+    probes: Probes,
+}
+
+fn slow(key: &identity::Keypair) -> Slow {
+    let probe = Protocol::Probe.of(&SwarmName::public());
+    Slow {
+        identify: identify::Behaviour::new(identify::Config::new("/x/1".into(), key.public())),
+        relay: relay::Behaviour::new(key.public().to_peer_id(), relay::Config::default()),
+        probes: Probes::new(StreamProtocol::try_from_owned(probe).unwrap()),
+    }
+}
+
+/// A relay that listens, and where.
+async fn slow_relay() -> (Swarm<Slow>, String) {
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .unwrap()
+        .with_behaviour(slow)
+        .unwrap()
+        .build();
+    let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    swarm.listen_on(any).unwrap();
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            swarm.add_external_address(address.clone());
+            let address = address.with_p2p(*swarm.local_peer_id()).unwrap();
+            return (swarm, address.to_string());
+        }
+    }
+}
+
+/// libp2p's client panics where a relay agrees to what was taken back meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_agrees_too_late_harms_nobody() {
+    let (mut relay, address) = slow_relay().await;
+    let node = start(config(2, &[address]));
+    // Answers until it is asked for a reservation, and not before the node has given that up.
+    let awake = FIRST_ASKED_AFTER - Duration::from_secs(1);
+    let asleep = ASK_TIMEOUT + Duration::from_secs(3);
+    let answers = async { while relay.next().await.is_some() {} };
+    assert!(tokio::time::timeout(awake, answers).await.is_err());
+    assert_eq!(node.network.view().connected(), 1);
+    tokio::time::sleep(asleep).await;
+    let answering = tokio::spawn(async move { while relay.next().await.is_some() {} });
+    let is_relayed = |view: &View| {
+        let mut listening = view.listening.iter();
+        listening.any(|address| address.contains("/p2p-circuit"))
+    };
+    until(&node, is_relayed).await;
+    let model: ModelName = "org/model".parse().unwrap();
+    assert_eq!(node.network.find(&model).await, Ok(0));
+    answering.abort();
+}
