@@ -74,7 +74,7 @@ interop: setup-test ## a js-libp2p peer in the public mesh, and before a private
 	@$(CARGO) test --workspace --no-run --locked -j$(JOBS) --quiet # what `unit` built
 	@tests/interop/run $(CARGO_TARGET_DIR)/debug "$(CACHE_DIR)"
 
-bench: build setup-test ## against llama.cpp's own server, and the swarm; writes tests/benches/RESULTS.md (BENCH="--only swarm" for one part)
+bench: build setup-test ## against llama.cpp's own server, and the swarm; writes tests/benches/RESULTS.md (BENCH="--only peers" for one part)
 	@$(CARGO) build --release --locked -j$(JOBS) -p bootstrap
 	@server=$$(tests/benches/llama-server "$(CACHE_DIR)") && \
 	model=$$(.ci/starter-model "$(CACHE_DIR)") && \

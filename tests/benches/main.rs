@@ -31,7 +31,7 @@ struct Arguments {
     plan: Plan,
     /// A look in between: nothing is written.
     print_only: bool,
-    /// One part of it: `one-node` or `swarm`.
+    /// One part of it: `one-node`, `peers` or `crowd`.
     only: Option<String>,
 }
 
@@ -86,28 +86,35 @@ impl Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     #[cfg(target_os = "linux")]
-    if let Some(tries) = tries_of_nat()? {
-        let text = format!(
-            "{}\n{}",
-            report::host("`make bench-nat`"),
-            nat::measure(tries)?
-        );
+    if let Some((tries, only)) = asked_of_nat()? {
+        let rows = nat::measure(tries, only.as_deref())?;
+        let text = format!("{}\n{rows}", report::host("`make bench-nat`"));
         println!("{text}");
-        return Ok(report::replace_section(
-            RESULTS.as_ref(),
-            "Behind NATs",
-            &text,
-        )?);
+        return match only {
+            Some(_) => Ok(()),
+            None => Ok(report::replace_section(
+                RESULTS.as_ref(),
+                "Behind NATs",
+                &text,
+            )?),
+        };
     }
     let arguments = Arguments::parse()?;
     if arguments.is_wanted("one-node") {
         one_node(&arguments).await?;
     }
-    if arguments.is_wanted("swarm") {
+    if arguments.is_wanted("peers") {
         let rounds = arguments.plan.rounds;
         let rows = swarm::measure(&arguments.shoal, &arguments.model, rounds).await?;
         let text = format!("{}\n{}{rows}", report::machine(), swarm_text(rounds));
         arguments.put("Peers on one machine", &text)?;
+    }
+    if arguments.is_wanted("crowd") {
+        let rows = swarm::idle(&arguments.shoal).await?;
+        arguments.put(
+            "One of two hundred",
+            &format!("{}\n{rows}", report::machine()),
+        )?;
     }
     Ok(())
 }
@@ -134,13 +141,18 @@ async fn one_node(arguments: &Arguments) -> Result<()> {
     arguments.put("One node", &text)
 }
 
-/// `bench nat [TRIES]`: how many, if that is what is asked for.
+/// `bench nat [TRIES [PAIR]]`: how many, and of which pair alone (which is only shown), if that is
+/// what is asked for.
 #[cfg(target_os = "linux")]
-fn tries_of_nat() -> Result<Option<usize>> {
-    let given: Vec<String> = std::env::args().skip(1).take(2).collect();
-    match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["nat"] => Ok(Some(nat::TRIES)),
-        ["nat", tries] => Ok(Some(tries.parse().context("nat TRIES")?)),
-        _ => Ok(None),
-    }
+fn asked_of_nat() -> Result<Option<(usize, Option<String>)>> {
+    let given: Vec<String> = std::env::args().skip(1).take(3).collect();
+    let number = |tries: &str| tries.parse().context("nat TRIES");
+    Ok(
+        match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["nat"] => Some((nat::TRIES, None)),
+            ["nat", tries] => Some((number(tries)?, None)),
+            ["nat", tries, pair] => Some((number(tries)?, Some(pair.to_owned()))),
+            _ => None,
+        },
+    )
 }

@@ -59,8 +59,9 @@ pub(crate) type Figures = BTreeMap<Kind, Vec<(f64, f64)>>;
 /// prompt of 300 words differs by 5 % from the next of the same side, even on a quiet machine.
 const PREFILL_PROMPTS: usize = 8;
 
-/// First tokens in a round: each takes a tenth of a second, and differs by a tenth from the next.
-const FIRST_TOKENS: usize = 8;
+/// First tokens in a round: each takes a tenth of a second, and differs by a tenth from the next,
+/// so that 2 ms are told from nothing by a hundred of them.
+const FIRST_TOKENS: usize = 16;
 
 const WORDS: [&str; 24] = [
     "river", "stone", "engine", "cloud", "paper", "garden", "signal", "winter", "copper", "bridge",

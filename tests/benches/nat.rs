@@ -7,7 +7,8 @@ use tests::{
     internet::Kind,
     joining::cold_join,
     punching::{Outcome, Pair},
-    scene::{PATIENCE, PORT, Scene},
+    scene::{PORT, Scene},
+    swarm::PATIENCE,
 };
 
 use crate::idle::median;
@@ -37,8 +38,8 @@ const PAIRS: [(Kind, Kind, u64, &str); 9] = [
     (Kind::Symmetric, Kind::Forwarded(PORT), 40_000, ""),
 ];
 
-/// The section's text.
-pub(crate) fn measure(tries: usize) -> Result<String> {
+/// The section's text; `only` of the pair `ASKER-SERVER`.
+pub(crate) fn measure(tries: usize, only: Option<&str>) -> Result<String> {
     let mut text = String::from(
         "| who asks – who serves | round trip, ms | direct | connected, s | direct, s | answered, s | to reach |\n\
          |---|---:|---:|---:|---:|---:|---|\n",
@@ -46,10 +47,17 @@ pub(crate) fn measure(tries: usize) -> Result<String> {
     for (asker, server, micros, target) in PAIRS {
         let rtt = Duration::from_micros(micros);
         let pair = Pair { asker, server, rtt };
+        let name = format!("{}-{}", name(asker), name(server));
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
         let outcomes = repeat(tries, move || pair.attempt(PATIENCE))?;
         let row = row(&pair, &outcomes);
         println!("{row}\n{outcomes:#?}");
         let _ = writeln!(text, "{row} {target} |");
+    }
+    if only.is_some() {
+        return Ok(text);
     }
     let joins = repeat(tries, || {
         let scene = Scene::start().context("no internet here")?;

@@ -40,6 +40,9 @@ pub(crate) fn render(plan: &Plan, figures: &Figures, memory: [Memory; 2], idle: 
             text,
             "| {what} | {shoal:.1} | {reference:.1} | {ratio:.2} ({low:.2} to {high:.2}) | {target} |"
         );
+        if *kind == Kind::FirstToken {
+            text.push_str(&difference(pairs));
+        }
     }
     for (memory, when) in memory.iter().zip(["before", "after"]) {
         let (ours, theirs) = (memory.shoal as f64 / MIB, memory.reference as f64 / MIB);
@@ -60,6 +63,14 @@ pub(crate) fn render(plan: &Plan, figures: &Figures, memory: [Memory; 2], idle: 
         idle.first_answer_seconds
     );
     text
+}
+
+/// What the target of the first token is about: by how many milliseconds it is later.
+fn difference(pairs: &[(f64, f64)]) -> String {
+    let later: Vec<f64> = pairs.iter().map(|pair| pair.0 - pair.1).collect();
+    let (low, high) = certain(later.clone());
+    let later = median(later);
+    format!("| the same, later by, ms ({low:.1} to {high:.1}) | {later:.1} | | | ≤ 2 |\n")
 }
 
 /// Between which two of the values their true median lies with a certainty of about 95 %,

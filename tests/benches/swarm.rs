@@ -93,7 +93,6 @@ pub(crate) async fn measure(shoal: &Path, model: &Path, rounds: usize) -> Result
             median(pauses)
         );
     }
-    idle(shoal, &mut text).await?;
     Ok(text)
 }
 
@@ -108,8 +107,9 @@ async fn remote(shoal: &Path, model: &Path, rounds: usize, text: &mut String) ->
     // One of each first, so that neither begins cold.
     for round in 0..=rounds * 2 {
         let mut of = Vec::new();
-        for node in [&server, &asker] {
-            let prompt = format!("Round {round}. Count the birds on the lake, one by one:");
+        for (node, name_of) in [(&server, "heron"), (&asker, "goose")] {
+            // Neither begins like the other's, or its beginning would be cached there.
+            let prompt = format!("{name_of} {round}: count the birds on the lake, one by one:");
             let answer = ask(node, &name, &prompt).await?;
             let after_first = answer.total - answer.first_token;
             let tokens = answer.completion_tokens.saturating_sub(1) as f64;
@@ -195,7 +195,7 @@ async fn killed(asker: &Node, model: &str, servers: &mut Vec<Node>, ids: &[Strin
 }
 
 /// A real node without a model in a swarm of two hundred.
-async fn idle(shoal: &Path, text: &mut String) -> Result<()> {
+pub(crate) async fn idle(shoal: &Path) -> Result<String> {
     let mut crowd = Crowd::start(3, PATIENCE).await?;
     let began = Instant::now();
     for _ in 0..CROWD {
@@ -212,15 +212,14 @@ async fn idle(shoal: &Path, text: &mut String) -> Result<()> {
     let spent = cpu_time_of(node.pid()).saturating_sub(before);
     let view = until(&node, "/api/peers", |status| status["state"] == "joined").await?;
     let peers = view["peers"].as_array().map_or(0, Vec::len);
-    let _ = writeln!(
-        text,
-        "| idle node in a swarm of 200 ({peers} of them in its view): share of a core, % | {:.2} | ≤ 1 |\n\
+    Ok(format!(
+        "| what | figure | to reach |\n|---|---:|---|\n\
+         | idle node in a swarm of 200 ({peers} of them in its view): share of a core, % | {:.2} | ≤ 1 |\n\
          | the same: memory, MiB | {:.0} | ≤ 150 |\n\
-         | 199 nodes of one process join at once: half of them, all, s | {:.1}, {:.1} | |",
+         | 199 nodes of one process join at once: half of them, all, s | {:.1}, {:.1} | |\n",
         100.0 * spent.as_secs_f64() / WATCH.as_secs_f64(),
         node.memory_bytes() as f64 / f64::from(1 << 20),
         joined[CROWD / 2].as_secs_f64(),
         joined[CROWD - 1].as_secs_f64(),
-    );
-    Ok(())
+    ))
 }

@@ -141,6 +141,17 @@ impl Crowd {
         Ok(times)
     }
 
+    /// Makes sure that every member's task still runs.
+    ///
+    /// # Errors
+    /// When one has ended.
+    pub async fn is_whole(&self, model: &ModelName) -> Result<()> {
+        let members = self.servers.iter().chain(&self.members);
+        let asked = members.map(|member| member.network.find(model));
+        futures::future::try_join_all(asked).await?;
+        Ok(())
+    }
+
     /// Whether a member finds somebody who serves the model: in its view, else by looking it up.
     ///
     /// # Errors

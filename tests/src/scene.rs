@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Stdio},
     sync::Arc,
     time::Duration,
@@ -15,10 +15,8 @@ use serde_json::Value;
 use crate::{
     internet::{Host, Internet, Kind, Unavailable},
     process::{Node, bootstrap_binary, fixture, shoal_binary, wait_for},
+    swarm::{Bootstrap, PATIENCE},
 };
-
-/// How long a process may take to do what it does at its start.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The model that is served in scenes: it answers at once, nonsense.
 pub const MODEL: &str = "tiny-draft-f16";
@@ -64,8 +62,11 @@ impl Scene {
     ///
     /// # Errors
     /// It does not start.
-    pub fn server(&self, host: &Arc<Host>, name: &str) -> Result<Server> {
-        Server::start(host, &self.folder.path().join(name))
+    pub fn server(&self, host: &Arc<Host>, name: &str) -> Result<Bootstrap> {
+        let (args, listening) = server_args(host);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let command = host.command(&bootstrap_binary()?);
+        Bootstrap::start_by(command, &self.folder.path().join(name), &args, listening)
     }
 
     /// A node that knows these servers; under a name that was used it has that one's memory.
@@ -76,10 +77,10 @@ impl Scene {
         &self,
         host: &Arc<Host>,
         name: &str,
-        servers: &[&Server],
+        servers: &[&Bootstrap],
         args: &[&str],
     ) -> Result<Peer> {
-        let servers: Vec<&str> = servers.iter().map(|s| s.addresses.as_str()).collect();
+        let servers: Vec<String> = servers.iter().map(|server| server.list()).collect();
         let port = PORT.to_string();
         let servers = servers.join(",");
         let environment = [
@@ -108,7 +109,7 @@ impl Scene {
     ///
     /// # Errors
     /// It does not start.
-    pub fn serving(&self, host: &Arc<Host>, name: &str, servers: &[&Server]) -> Result<Peer> {
+    pub fn serving(&self, host: &Arc<Host>, name: &str, servers: &[&Bootstrap]) -> Result<Peer> {
         let model = fixture(&format!("{MODEL}.gguf"));
         let model = model.to_str().context("a path of text")?.to_owned();
         self.node(
@@ -120,74 +121,20 @@ impl Scene {
     }
 }
 
-/// A bootstrap server. Dropping it kills it.
-pub struct Server {
-    child: Child,
-    /// Its multiaddrs, commas between.
-    pub addresses: String,
-    /// Its peer, as multiaddrs name it.
-    pub peer: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.kill();
+/// What a bootstrap server on a host is told: its own addresses, and how many there are.
+fn server_args(host: &Host) -> (Vec<String>, usize) {
+    let ipv4 = host.outside;
+    let mut args = vec!["--listen".to_owned(), format!("{ipv4}:{PORT}")];
+    if let Some(ipv6) = host.ipv6 {
+        args.extend(["--listen".to_owned(), format!("[{ipv6}]:{PORT}")]);
     }
-}
-
-impl Server {
-    /// `kill -9`; its addresses are still known.
-    ///
-    /// # Errors
-    /// The system does not do it.
-    pub fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn start(host: &Host, data: &Path) -> Result<Self> {
-        fs::create_dir_all(data)?;
-        let addresses = data.join("addresses");
-        let _ = fs::remove_file(&addresses);
-        let log = fs::File::create(data.join("log"))?;
-        let mut command = host.command(&bootstrap_binary()?);
-        let ipv4 = host.outside;
-        command.args(["--listen", &format!("{ipv4}:{PORT}")]);
-        for transport in [format!("udp/{PORT}/quic-v1"), format!("tcp/{PORT}")] {
-            command.args(["--external", &format!("/ip4/{ipv4}/{transport}")]);
-            if let Some(ipv6) = host.ipv6 {
-                command.args(["--external", &format!("/ip6/{ipv6}/{transport}")]);
-            }
-        }
-        let mut expected = 2;
+    for transport in [format!("udp/{PORT}/quic-v1"), format!("tcp/{PORT}")] {
+        args.extend(["--external".to_owned(), format!("/ip4/{ipv4}/{transport}")]);
         if let Some(ipv6) = host.ipv6 {
-            command.args(["--listen", &format!("[{ipv6}]:{PORT}")]);
-            expected = 4;
+            args.extend(["--external".to_owned(), format!("/ip6/{ipv6}/{transport}")]);
         }
-        let child = command
-            .args(["--health", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let mut server = Self {
-            child,
-            addresses: String::new(),
-            peer: String::new(),
-        };
-        server.addresses = wait_for("the bootstrap server's addresses", PATIENCE, || {
-            let text = fs::read_to_string(&addresses).ok()?;
-            let lines: Vec<&str> = text.lines().collect();
-            (lines.len() == expected).then(|| lines.join(","))
-        })
-        .with_context(|| fs::read_to_string(data.join("log")).unwrap_or_default())?;
-        let peer = server.addresses.rsplit('/').next();
-        server.peer = peer.context("a peer")?.to_owned();
-        Ok(server)
     }
+    (args, if host.ipv6.is_some() { 4 } else { 2 })
 }
 
 /// A node on a host. Dropping it kills it.

@@ -28,8 +28,8 @@ pub struct Bootstrap {
 
 impl Drop for Bootstrap {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It may have been killed already.
+        let _ = self.kill();
     }
 }
 
@@ -39,13 +39,28 @@ impl Bootstrap {
     /// # Errors
     /// When it does not listen in time.
     pub fn start(data: &Path, args: &[&str]) -> Result<Self> {
+        let command = Command::new(bootstrap_binary()?);
+        let args = [&["--listen", "127.0.0.1:0"], args].concat();
+        Self::start_by(command, data, &args, 2)
+    }
+
+    /// The same by a command that runs the binary with what is appended, until it listens at so
+    /// many addresses.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::start`].
+    pub fn start_by(
+        mut command: Command,
+        data: &Path,
+        args: &[&str],
+        listening: usize,
+    ) -> Result<Self> {
         fs::create_dir_all(data)?;
         let path = data.join("addresses");
         let _ = fs::remove_file(&path);
         let log = fs::File::create(data.join("log"))?;
-        let child = Command::new(bootstrap_binary()?)
-            .args(["--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"])
-            .arg("--data-dir")
+        let child = command
+            .args(["--health", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(args)
             .stdin(Stdio::null())
@@ -59,11 +74,28 @@ impl Bootstrap {
         let addresses = wait_for("the bootstrap server's addresses", PATIENCE, || {
             let text = fs::read_to_string(&path).ok()?;
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            (lines.len() == 2).then_some(lines)
+            (lines.len() == listening).then_some(lines)
         });
         let log = || fs::read_to_string(data.join("log")).unwrap_or_default();
         server.addresses = addresses.with_context(log)?;
         Ok(server)
+    }
+
+    /// `kill -9`; its addresses are still known.
+    ///
+    /// # Errors
+    /// The system does not do it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Its peer, as multiaddrs name it.
+    pub fn peer(&self) -> &str {
+        let first = self.addresses.first();
+        let peer = first.and_then(|address| address.rsplit('/').next());
+        peer.unwrap_or_default()
     }
 
     /// All of them, as a setting takes them.

@@ -85,5 +85,6 @@ async fn two_hundred_nodes_join_find_and_bear_churn() -> Result<()> {
         crowd.join(&[])?;
     }
     crowd.until_joined(began, PATIENCE).await?;
-    all_is_found(&crowd, &mut rng).await
+    all_is_found(&crowd, &mut rng).await?;
+    crowd.is_whole(&model(0)).await
 }

@@ -101,7 +101,10 @@ fn reachable(status: &SwarmStatus) -> Finding {
     let relays = status.listening.iter().filter(is_relayed).count();
     let nat = text::printable(&status.nat);
     let what = match (status.external.is_empty(), relays) {
-        (false, _) => return Finding::ok(format!("reachable: from the Internet ({nat})")),
+        (false, _) if status.nat == "public" => {
+            return Finding::ok("reachable: from the Internet");
+        }
+        (false, _) => return Finding::ok("reachable: at an address that a peer confirmed"),
         (true, 0) => "reachable: not from outside, as far as is known".to_owned(),
         (true, relays) => format!("reachable: through {relays} relayed addresses ({nat} NAT)"),
     };
@@ -205,6 +208,8 @@ mod tests {
                 .any(|line| line.contains("no hole can be punched"))
         );
         known.external = vec!["/ip4/203.0.113.1/udp/1/quic-v1".into()];
+        assert!(lines(&known).iter().any(|line| line.contains("confirmed")));
+        known.nat = "public".into();
         assert!(
             lines(&known)
                 .iter()
