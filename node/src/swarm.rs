@@ -10,7 +10,7 @@ mod status;
 
 use bootstrap::memberships::{Membership, SwarmFiles, keep};
 use dht::identity::Identity;
-use dht::network::{Config, Inbound, Meeting, Network, StartError};
+use dht::network::{Config, Inbound, Network, StartError};
 use protocol::advert::Profile;
 use protocol::names::SwarmName;
 use tokio::sync::{mpsc, watch};
@@ -137,11 +137,7 @@ fn config(setup: &SwarmSetup, identity: &Identity, memory: &Memory) -> Config {
         mdns: setup.mdns,
         upnp: setup.upnp,
         private: setup.membership.as_ref().and_then(Membership::private),
-        meeting: if setup.rendezvous {
-            Meeting::PublicDht
-        } else {
-            Meeting::Nowhere
-        },
+        meeting: setup.meeting.clone(),
         ..Config::new(identity.signing_key().clone(), setup.name.clone())
     }
 }

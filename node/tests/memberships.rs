@@ -14,6 +14,7 @@ use bootstrap::memberships::{
 };
 use dht::admission;
 use dht::core::membership::{Credential, Desk, DeskStep, ListError, NotMember, Written};
+use dht::network::Meeting;
 use node::config::{Secret, SwarmConfig};
 use node::data_dir::Layout;
 use node::identity::Identity;
@@ -360,13 +361,21 @@ fn the_setup_follows_the_configuration() {
     let mut config = SwarmConfig::default();
     let public = member.setup(&config, NOW).unwrap();
     assert_eq!(public.name, SwarmName::public());
-    assert!(public.membership.is_none() && public.rendezvous);
+    assert!(public.membership.is_none());
+    assert_eq!(public.meeting, Meeting::PublicDht);
+
+    config.rendezvous_servers = Some(vec![BOOTSTRAP.parse().unwrap()]);
+    let meeting = |config: &SwarmConfig| member.setup(config, NOW).unwrap().meeting;
+    assert_eq!(meeting(&config), Meeting::At(vec![BOOTSTRAP.to_owned()]));
+    config.rendezvous = false;
+    assert_eq!(meeting(&config), Meeting::Nowhere);
+    config.rendezvous = true;
 
     config.join = Some(Secret::new(owner.token(1)));
     let private = member.setup(&config, NOW).unwrap();
     assert_eq!(private.name.to_string(), "lab");
     assert_eq!(private.bootstrap[0].to_string(), BOOTSTRAP);
-    assert!(!private.rendezvous, "a private swarm shows nowhere");
+    assert_eq!(private.meeting, Meeting::Nowhere, "it shows nowhere");
     redeem(&owner, &member, NOW).unwrap();
     // The token expired since, and is no matter any more.
     let after = later(DAY * 2);
@@ -379,9 +388,12 @@ fn the_setup_follows_the_configuration() {
     config = SwarmConfig {
         name: Some(SwarmName::public()),
         bootstrap: Some(Vec::new()),
+        rendezvous_servers: Some(Vec::new()),
         ..SwarmConfig::default()
     };
-    assert!(member.setup(&config, after).unwrap().membership.is_none());
+    let setup = member.setup(&config, after).unwrap();
+    assert!(setup.membership.is_none());
+    assert_eq!(setup.meeting, Meeting::Nowhere, "no server, no rendezvous");
     config.name = None;
     assert!(member.setup(&config, after).unwrap().bootstrap.is_empty());
     config.join_file = Some(member.dir.path().join("gone"));

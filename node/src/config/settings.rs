@@ -161,6 +161,12 @@ pub const SETTINGS: &[Setting] = &[
         |c| switch(c.swarm.rendezvous)
     ),
     setting!(
+        "rendezvous_servers",
+        "the public DHT's own entry servers",
+        |c, v| some(&mut c.swarm.rendezvous_servers, swarm::addresses(v)),
+        |c| c.swarm.rendezvous_servers.as_deref().and_then(all)
+    ),
+    setting!(
         "privacy",
         "",
         |c, v| set(&mut c.privacy.default, level(v)),

@@ -19,7 +19,7 @@ pub const DEFAULT_SWARM_PORT: u16 = 9338;
 /// Addresses to listen at, at most: each is a socket.
 const MAX_LISTEN: usize = 32;
 
-/// Bootstrap addresses at most, as in a list of them.
+/// Addresses to begin at, at most, of nodes or of the rendezvous: as in a list of bootstrap nodes.
 const MAX_BOOTSTRAP: usize = bootstrap::list::MAX_NODES;
 
 /// Which swarm, and how it is joined.
@@ -41,6 +41,9 @@ pub struct SwarmConfig {
     pub upnp: bool,
     /// Use the public DHT as a rendezvous of the public mesh. Default: yes.
     pub rendezvous: bool,
+    /// Where to enter a DHT of the same kind instead, of a closed network; `None`: the public one.
+    /// Empty: there is no rendezvous.
+    pub rendezvous_servers: Option<Vec<Address>>,
 }
 
 impl Default for SwarmConfig {
@@ -54,6 +57,7 @@ impl Default for SwarmConfig {
             mdns: true,
             upnp: true,
             rendezvous: true,
+            rendezvous_servers: None,
         }
     }
 }

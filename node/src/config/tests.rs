@@ -244,6 +244,7 @@ fn each_setting_refuses_what_it_cannot_take() {
         ("hf_endpoint", "ftp://x"),
         ("swarm", "Lab"),
         ("bootstrap", "example.org:4001"),
+        ("rendezvous_servers", "/ip4/10.0.0.1/tcp/4001"),
         ("listen", "65536"),
         ("mdns", "on"),
         ("log_format", "xml"),

@@ -3,6 +3,7 @@
 
 use bootstrap::list::{self, Address};
 use bootstrap::memberships::{Membership, Memberships, Proof, SwarmError, read_proof};
+use dht::network::Meeting;
 use protocol::UnixMillis;
 use protocol::names::SwarmName;
 
@@ -25,9 +26,8 @@ pub struct SwarmSetup {
     pub mdns: bool,
     /// Ask the router for a port.
     pub upnp: bool,
-    /// Use the public DHT as a rendezvous. Never for a private swarm: that it is there is
-    /// nobody's business.
-    pub rendezvous: bool,
+    /// The rendezvous. None for a private swarm: that it is there is nobody's business.
+    pub meeting: Meeting,
 }
 
 impl SwarmSetup {
@@ -73,13 +73,26 @@ impl SwarmSetup {
             listen: config.listen.clone(),
             mdns: config.mdns,
             upnp: config.upnp,
-            rendezvous: config.rendezvous && membership.is_none(),
+            meeting: match &membership {
+                Some(_) => Meeting::Nowhere,
+                None => meeting(config),
+            },
             name: match &membership {
                 Some(membership) => membership.swarm.name.clone(),
                 None => SwarmName::public(),
             },
             membership,
         }
+    }
+}
+
+/// Where nodes of the public mesh meet.
+fn meeting(config: &SwarmConfig) -> Meeting {
+    match &config.rendezvous_servers {
+        _ if !config.rendezvous => Meeting::Nowhere,
+        None => Meeting::PublicDht,
+        Some(servers) if servers.is_empty() => Meeting::Nowhere,
+        Some(servers) => Meeting::At(servers.iter().map(ToString::to_string).collect()),
     }
 }
 

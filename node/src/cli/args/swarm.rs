@@ -37,6 +37,10 @@ pub struct NetworkArgs {
     /// Find the public mesh through the public DHT [default: true].
     #[arg(long, value_name = "true|false")]
     pub rendezvous: Option<String>,
+    /// A server of a closed network's own DHT of that kind, /ip4/…/tcp/…/p2p/… (repeatable)
+    /// [default: the public one's].
+    #[arg(long, value_name = "ADDR")]
+    pub rendezvous_servers: Vec<String>,
 }
 
 impl NetworkArgs {
@@ -53,7 +57,11 @@ impl NetworkArgs {
         let texts = texts
             .into_iter()
             .filter_map(|(key, text)| Some((key, Value::String(text.clone()?))));
-        let lists = [("bootstrap", &self.bootstrap), ("listen", &self.listen)];
+        let lists = [
+            ("bootstrap", &self.bootstrap),
+            ("listen", &self.listen),
+            ("rendezvous_servers", &self.rendezvous_servers),
+        ];
         let lists = lists
             .into_iter()
             .filter(|(_, values)| !values.is_empty())
