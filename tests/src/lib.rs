@@ -1,6 +1,6 @@
 //! What the system tests and the benchmarks share: real `shoal` processes and a plain client.
 //! It knows the product from outside only: its command line, its files, its HTTP; but for the
-//! crowd, which is the swarm's nodes in one process.
+//! crowd, which is the swarm's nodes in one process, and for the record that nodes meet by.
 
 pub mod api;
 pub mod crowd;
@@ -9,6 +9,7 @@ pub mod hub;
 pub mod internet;
 #[cfg(target_os = "linux")]
 pub mod joining;
+pub mod meeting_place;
 pub mod process;
 #[cfg(target_os = "linux")]
 pub mod punching;

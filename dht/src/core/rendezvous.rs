@@ -9,10 +9,11 @@
 //! - `Waiting → Silent`, `Running → Silent` at its end: there are no addresses any more. The record
 //!   is left to fade: a DHT has no way to take one back.
 //!
-//! It knows no DHT; addresses are text that it hands back.
+//! Which addresses those are is said by [`announced`]. It knows no DHT; addresses are text that it
+//! hands back.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -223,6 +224,26 @@ impl Schedule {
             out.push(Output::Announce(id, addresses));
         }
     }
+}
+
+/// Which of the addresses that a stranger may be told are announced: those at which others were
+/// seen to reach the node, relays' among them. While there are none, those that it listens at, each
+/// with how far it carries, and of them the farthest-reaching only: the first node of a mesh knows
+/// nobody who could try an address, and would never be found. Where nobody gets through after all,
+/// the record costs whoever finds it a dial.
+pub fn announced<R: Ord>(
+    reached: BTreeSet<String>,
+    listening: impl IntoIterator<Item = (R, String)>,
+) -> BTreeSet<String> {
+    if !reached.is_empty() {
+        return reached;
+    }
+    let mut by_range: BTreeMap<R, BTreeSet<String>> = BTreeMap::new();
+    for (range, address) in listening {
+        by_range.entry(range).or_default().insert(address);
+    }
+    let farthest = by_range.pop_last();
+    farthest.map(|(_, addresses)| addresses).unwrap_or_default()
 }
 
 /// The rest after so many failures in a row; half of it is certain, half is chance.

@@ -3,7 +3,7 @@
 
 use std::{future::pending, time::Instant};
 
-use libp2p::{Swarm, identity::Keypair};
+use libp2p::{Multiaddr, Swarm, identity::Keypair};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -11,12 +11,12 @@ use tokio::{
 
 use super::{actor::Actor, behaviour::Behaviour, config};
 use crate::{
-    address::is_circuit,
+    address::{Direct, is_circuit},
     core::{
         join::{self, Candidate, SearchId, Way},
-        rendezvous::{AnnounceId, Ended, Input, Output, Schedule},
+        rendezvous::{AnnounceId, Ended, Input, Output, Schedule, announced},
     },
-    reach::Reach,
+    reach::{self, Reach},
     rendezvous::{Config, Rendezvous},
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Meeting {
 
 struct Place {
     rendezvous: Rendezvous,
+    reach: Reach,
     schedule: Schedule,
     waiting: Vec<Input>,
     tasks: JoinSet<Met>,
@@ -70,15 +71,23 @@ impl Meeting {
         self.place.as_ref()?.schedule.next_deadline()
     }
 
-    /// Where others can dial this node may have changed: confirmed addresses, and relays that
-    /// agreed.
+    /// Where others can dial this node may have changed: confirmed addresses, relays that agreed,
+    /// and listeners.
     pub(super) fn on_addresses(&mut self, swarm: &Swarm<Behaviour>) {
         let Some(place) = &mut self.place else {
             return;
         };
+        let (own, within) = (swarm.local_peer_id(), place.reach);
+        let is_tellable = |address: &&Multiaddr| reach::address(address, own, within).is_some();
         let relayed = swarm.listeners().filter(|address| is_circuit(address));
-        let addresses = swarm.external_addresses().chain(relayed);
-        let addresses = addresses.map(ToString::to_string).collect();
+        let reached = swarm.external_addresses().chain(relayed);
+        let reached = reached.filter(is_tellable).map(ToString::to_string);
+        let listening = swarm.listeners().filter(is_tellable);
+        let listening = listening.filter_map(|address| {
+            let scope = Direct::parse(address)?.scope();
+            Some((scope, address.to_string()))
+        });
+        let addresses = announced(reached.collect(), listening);
         place.waiting.push(Input::Addresses(addresses));
     }
 
@@ -103,6 +112,7 @@ impl Place {
     fn new(config: Config) -> Self {
         let (found, arrivals) = mpsc::channel(MOST_FOUND);
         Self {
+            reach: config.reach,
             rendezvous: Rendezvous::new(config),
             schedule: Schedule::default(),
             waiting: Vec::new(),

@@ -126,6 +126,19 @@ fn a_node_without_addresses_falls_silent() {
     assert_eq!(bench.schedule.next_deadline(), None);
 }
 
+#[test]
+fn whoever_was_reached_by_nobody_announces_where_it_listens() {
+    let set = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    };
+    let listening = || {
+        [(1, "home"), (2, "world"), (2, "world-6")].map(|(range, name)| (range, name.to_owned()))
+    };
+    assert_eq!(announced(set(&[]), listening()), set(&["world", "world-6"]));
+    assert_eq!(announced(set(&["seen"]), listening()), set(&["seen"]));
+    assert_eq!(announced::<u8>(set(&[]), []), set(&[]));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
