@@ -10,6 +10,7 @@ mod measure;
 mod nat;
 mod report;
 mod sides;
+mod siege;
 mod swarm;
 
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ struct Arguments {
     plan: Plan,
     /// A look in between: nothing is written.
     print_only: bool,
-    /// One part of it: `one-node`, `peers` or `crowd`.
+    /// One part of it: `one-node`, `peers`, `crowd` or `siege`.
     only: Option<String>,
 }
 
@@ -99,6 +100,10 @@ async fn main() -> Result<()> {
             )?),
         };
     }
+    if let Some(report) = siege::run()? {
+        println!("{report}");
+        return Ok(());
+    }
     let arguments = Arguments::parse()?;
     if arguments.is_wanted("one-node") {
         one_node(&arguments).await?;
@@ -115,6 +120,11 @@ async fn main() -> Result<()> {
             "One of two hundred",
             &format!("{}\n{rows}", report::machine()),
         )?;
+    }
+    if arguments.is_wanted("siege") {
+        let tables = siege::measure(&arguments.shoal, &arguments.model).await?;
+        let host = report::host("`make bench BENCH=\"--only siege\"`");
+        arguments.put("Under attack", &format!("{host}\n{tables}"))?;
     }
     Ok(())
 }

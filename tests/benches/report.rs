@@ -123,7 +123,6 @@ pub(crate) fn machine() -> String {
 }
 
 /// For figures of Shoal alone: the machine, the versions, the build and the command.
-#[cfg(target_os = "linux")]
 pub(crate) fn host(command: &str) -> String {
     let build = if cfg!(debug_assertions) {
         "test"

@@ -19,8 +19,8 @@ use tests::{
 
 use crate::idle::median;
 
-const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
-const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// Tokens of each answer.
 const TOKENS: u32 = 160;
@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_secs(90);
 const WATCH: Duration = Duration::from_secs(120);
 
 /// A swarm of processes over one model.
-struct Processes<'a> {
+pub(crate) struct Processes<'a> {
     shoal: &'a Path,
     model: &'a Path,
     folder: tempfile::TempDir,
@@ -42,7 +42,7 @@ struct Processes<'a> {
 }
 
 impl<'a> Processes<'a> {
-    fn start(shoal: &'a Path, model: &'a Path) -> Result<Self> {
+    pub(crate) fn start(shoal: &'a Path, model: &'a Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
         Ok(Self {
@@ -62,19 +62,16 @@ impl<'a> Processes<'a> {
         Node::start_with(self.shoal, &data, args, &environment)
     }
 
-    fn server(&mut self, listen: &str) -> Result<Node> {
+    /// Serves the model, and listens at these addresses.
+    pub(crate) fn server(&mut self, listen: &[&str]) -> Result<Node> {
         let model = self.model.to_str().context("the model's path")?;
-        self.node(&[
-            "--model",
-            model,
-            "--listen",
-            listen,
-            "--serve-public",
-            "yes",
-        ])
+        let mut args = vec!["--model", model, "--serve-public", "yes"];
+        args.extend(listen.iter().flat_map(|address| ["--listen", address]));
+        self.node(&args)
     }
 
-    fn name(&self) -> String {
+    /// The model's name.
+    pub(crate) fn name(&self) -> String {
         let stem = self.model.file_stem().unwrap_or_default();
         stem.to_string_lossy().into_owned()
     }
@@ -99,7 +96,7 @@ pub(crate) async fn measure(shoal: &Path, model: &Path, rounds: usize) -> Result
 /// The same questions to a peer itself, and through a node that has no model, in turns.
 async fn remote(shoal: &Path, model: &Path, rounds: usize, text: &mut String) -> Result<()> {
     let mut swarm = Processes::start(shoal, model)?;
-    let server = swarm.server(QUIC)?;
+    let server = swarm.server(&[QUIC])?;
     let asker = swarm.node(&["--client"])?;
     let name = swarm.name();
     until_it_lists(&asker, &name, true).await?;
@@ -147,7 +144,7 @@ async fn failover(shoal: &Path, model: &Path, listen: &str, rounds: usize) -> Re
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         let mut swarm = Processes::start(shoal, model)?;
-        let mut servers = vec![swarm.server(listen)?, swarm.server(listen)?];
+        let mut servers = vec![swarm.server(&[listen])?, swarm.server(&[listen])?];
         let asker = swarm.node(&["--client", "--listen", listen])?;
         let two = |status: &Value| {
             let peers = status["peers"].as_array().into_iter().flatten();
