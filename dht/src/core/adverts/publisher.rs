@@ -28,7 +28,7 @@ pub const MIN_GAP: Duration = Duration::from_secs(10);
 const AT_ONCE: u32 = HEARD_AT_ONCE - 1;
 
 /// The least time between two of those: what changes together is told together.
-pub const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
 /// The share of the heartbeat by which it varies, either way.
 const JITTER: f64 = 0.2;
