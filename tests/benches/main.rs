@@ -133,7 +133,7 @@ async fn main() -> Result<()> {
 fn swarm_text(rounds: usize) -> String {
     format!(
         "SmolLM2-135M-Instruct Q4_1; every process on this machine, over loopback, so a round trip is \
-         0.1 ms and all share the cores; medians of {rounds} rounds (questions in turns: twice as \
+         0.1 ms and all share the cores; medians of {rounds} rounds (questions in turns: four times as \
          many).\n\n"
     )
 }

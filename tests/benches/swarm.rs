@@ -17,13 +17,16 @@ use tests::{
     swarm::{Bootstrap, PATIENCE, identity, until, until_it_lists},
 };
 
-use crate::idle::median;
+use crate::{idle::median, sides::threads as cores};
 
 pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// Tokens of each answer.
 const TOKENS: u32 = 160;
+
+/// Questions to each side in a round.
+const QUESTIONS: usize = 4;
 
 /// The crowd that the idle node is in.
 const CROWD: usize = 199;
@@ -70,6 +73,14 @@ impl<'a> Processes<'a> {
         self.node(&args)
     }
 
+    /// The same with so many threads of its engine.
+    fn server_with(&mut self, threads: usize) -> Result<Node> {
+        let model = self.model.to_str().context("the model's path")?;
+        let threads = threads.to_string();
+        let serve = ["--model", model, "--serve-public", "yes", "--listen", QUIC];
+        self.node(&[&serve[..], &["--threads", &threads]].concat())
+    }
+
     /// The model's name.
     pub(crate) fn name(&self) -> String {
         let stem = self.model.file_stem().unwrap_or_default();
@@ -80,7 +91,9 @@ impl<'a> Processes<'a> {
 /// All of it; the section's rows.
 pub(crate) async fn measure(shoal: &Path, model: &Path, rounds: usize) -> Result<String> {
     let mut text = String::from("| what | figure | to reach |\n|---|---:|---|\n");
-    remote(shoal, model, rounds, &mut text).await?;
+    for threads in [cores(), (cores() - 1).max(1)] {
+        remote(shoal, model, threads, rounds, &mut text).await?;
+    }
     for (listen, transport) in [(QUIC, "QUIC"), (TCP, "TCP")] {
         let pauses = failover(shoal, model, listen, rounds).await?;
         let longest = pauses.iter().copied().fold(0.0, f64::max);
@@ -94,24 +107,32 @@ pub(crate) async fn measure(shoal: &Path, model: &Path, rounds: usize) -> Result
 }
 
 /// The same questions to a peer itself, and through a node that has no model, in turns.
-async fn remote(shoal: &Path, model: &Path, rounds: usize, text: &mut String) -> Result<()> {
+async fn remote(
+    shoal: &Path,
+    model: &Path,
+    threads: usize,
+    rounds: usize,
+    text: &mut String,
+) -> Result<()> {
     let mut swarm = Processes::start(shoal, model)?;
-    let server = swarm.server(&[QUIC])?;
+    let server = swarm.server_with(threads)?;
     let asker = swarm.node(&["--client"])?;
     let name = swarm.name();
     until_it_lists(&asker, &name, true).await?;
     let (mut speeds, mut firsts) = (Vec::new(), Vec::new());
     // One of each first, so that neither begins cold.
-    for round in 0..=rounds * 2 {
-        let mut of = Vec::new();
-        for (node, name_of) in [(&server, "heron"), (&asker, "goose")] {
+    for round in 0..=rounds * QUESTIONS {
+        let mut of = [(0.0, 0.0); 2];
+        let mut sides = [(0, &server, "heron"), (1, &asker, "goose")];
+        sides.rotate_left(round % 2);
+        for (at, node, name_of) in sides {
             // Neither begins like the other's, or its beginning would be cached there.
             let prompt = format!("{name_of} {round}: count the birds on the lake, one by one:");
             let answer = ask(node, &name, &prompt).await?;
             let after_first = answer.total - answer.first_token;
             let tokens = answer.completion_tokens.saturating_sub(1) as f64;
             let first_ms = answer.first_token.as_secs_f64() * 1000.0;
-            of.push((tokens / after_first.as_secs_f64(), first_ms));
+            of[at] = (tokens / after_first.as_secs_f64(), first_ms);
         }
         if round > 0 {
             speeds.push(of[1].0 / of[0].0);
@@ -120,8 +141,8 @@ async fn remote(shoal: &Path, model: &Path, rounds: usize, text: &mut String) ->
     }
     let _ = writeln!(
         text,
-        "| a peer's model, decode, of the peer's own speed | {:.3} | ≥ 0.98 |\n\
-         | first token through a peer, over the peer's own, ms | {:.1} | ≤ 1 RTT + 5 |",
+        "| a peer's model, {threads} threads: decode, of the peer's own speed | {:.3} | ≥ 0.98 |\n\
+         | first token through it, over the peer's own, ms | {:.1} | ≤ 1 RTT + 5 |",
         median(speeds),
         median(firsts)
     );
