@@ -6,6 +6,7 @@ pub mod address;
 pub mod admission;
 pub mod candidates;
 pub mod core;
+pub mod eager;
 mod frames;
 pub mod gate;
 pub mod generate;

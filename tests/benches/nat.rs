@@ -4,7 +4,7 @@ use std::{fmt::Write as _, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use tests::{
-    internet::Kind,
+    internet::{Change, Kind, Link},
     joining::cold_join,
     punching::{Outcome, Pair},
     scene::{PORT, Scene},
@@ -38,7 +38,10 @@ const PAIRS: [(Kind, Kind, u64, &str); 9] = [
     (Kind::Symmetric, Kind::Forwarded(PORT), 40_000, ""),
 ];
 
-/// The section's text; `only` of the pair `ASKER-SERVER`.
+/// The round trip to the peer whose first token is waited for.
+const FAR: Duration = Duration::from_millis(40);
+
+/// The section's text; `only` of the pair `ASKER-SERVER`, or of the peer that is `far`.
 pub(crate) fn measure(tries: usize, only: Option<&str>) -> Result<String> {
     let mut text = String::from(
         "| who asks – who serves | round trip, ms | direct | connected, s | direct, s | answered, s | to reach |\n\
@@ -56,9 +59,16 @@ pub(crate) fn measure(tries: usize, only: Option<&str>) -> Result<String> {
         println!("{row}\n{outcomes:#?}");
         let _ = writeln!(text, "{row} {target} |");
     }
-    if only.is_some() {
-        return Ok(text);
+    if only.is_none() {
+        text.push_str(&cold_joins(tries)?);
     }
+    if only.is_none_or(|only| only == "far") {
+        text.push_str(&far(tries)?);
+    }
+    Ok(text)
+}
+
+fn cold_joins(tries: usize) -> Result<String> {
     let joins = repeat(tries, || {
         let scene = Scene::start().context("no internet here")?;
         cold_join(scene, PATIENCE)
@@ -66,14 +76,44 @@ pub(crate) fn measure(tries: usize, only: Option<&str>) -> Result<String> {
     let joins: Vec<f64> = joins.iter().map(Duration::as_secs_f64).collect();
     println!("cold joins, s: {joins:?}");
     let longest = joins.iter().copied().fold(0.0, f64::max);
-    let _ = writeln!(
-        text,
+    Ok(format!(
         "\nCold join with one of three servers alive, one gone, one silent and IPv6 black-holed: \
-         median {:.1} s, longest {longest:.1} s of {} (to reach: ≤ 15 s).",
+         median {:.1} s, longest {longest:.1} s of {} (to reach: ≤ 15 s).\n",
         median(joins.clone()),
         joins.len()
-    );
-    Ok(text)
+    ))
+}
+
+/// An answer that a peer far away gives.
+fn far(tries: usize) -> Result<String> {
+    let later = later_through_a_peer(tries)?;
+    Ok(format!(
+        "\nAn answer of one token through a peer {} ms away comes {later:.1} ms later than the peer's own (to \
+         reach: ≤ 1 round trip + 5 ms); median of {tries} pairs, on a connection that is there.\n",
+        FAR.as_millis()
+    ))
+}
+
+/// In milliseconds.
+fn later_through_a_peer(pairs: usize) -> Result<f64> {
+    let mut scene = Scene::start().context("no internet here")?;
+    scene
+        .internet
+        .change(Change::DefaultLink(Link::of_rtt(FAR)));
+    let hosts = [scene.public()?, scene.public()?, scene.public()?];
+    let bootstrap = scene.server(&hosts[0], "bootstrap")?;
+    let server = scene.serving(&hosts[1], "server", &[&bootstrap])?;
+    server.until_reachable()?;
+    let asker = scene.node(&hosts[2], "asker", &[&bootstrap], &["--client"])?;
+    asker.until_it_knows(&server)?;
+    // The first one dials, and loads the model.
+    asker.ask()?.until_answered(PATIENCE)?;
+    let mut later = Vec::new();
+    for _ in 0..pairs {
+        let (own, through) = (server.time_of_one_token()?, asker.time_of_one_token()?);
+        later.push((through.as_secs_f64() - own.as_secs_f64()) * 1000.0);
+    }
+    Ok(median(later))
 }
 
 fn repeat<T: Send + 'static>(

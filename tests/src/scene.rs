@@ -3,14 +3,14 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{
     internet::{Host, Internet, Kind, Unavailable},
@@ -240,6 +240,25 @@ impl Peer {
         Ok(Question { child, said })
     }
 
+    /// How long its API takes for an answer of one token of [`MODEL`].
+    ///
+    /// # Errors
+    /// There is none; what was said instead comes with it.
+    pub fn time_of_one_token(&self) -> Result<Duration> {
+        let body = json!({ "model": MODEL, "prompt": "Birds", "max_tokens": 1 }).to_string();
+        let output = self
+            .host
+            .command(Path::new("curl"))
+            .args(["-sS", "--fail-with-body", "-w", "\n%{time_total}", "--json"])
+            .args([&body, &format!("{}/v1/completions", self.node.url)])
+            .stdin(Stdio::null())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{said}");
+        let seconds = said.lines().last().context("the time")?.parse()?;
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
     /// Runs a command of the product on the node's host; its output as JSON.
     fn command(&self, arguments: &[&str]) -> Option<Value> {
         let mut command = self.host.command(&self.shoal);
@@ -280,7 +299,7 @@ impl Question {
     /// None came within `limit`, or an error.
     pub fn until_answered(mut self, limit: Duration) -> Result<()> {
         let is_answered = wait_for("an answer", limit, || self.is_answered())?;
-        anyhow::ensure!(is_answered, "{}", self.said());
+        ensure!(is_answered, "{}", self.said());
         Ok(())
     }
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat, dcutr, identify, identity, kad, noise,
-    relay,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat,
+    core::upgrade::Version,
+    dcutr, identify, identity, kad, noise, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, upnp, yamux,
 };
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     admission::{self, Admissions, system_clock},
     candidates::Candidates,
+    eager::Eager,
     gate::Gated,
     lan::Lan,
     probe::Probes,
@@ -73,8 +75,8 @@ pub(super) struct Behaviour {
 /// What is behind the gate.
 #[derive(NetworkBehaviour)]
 pub(super) struct Inside {
-    pub(super) identify: identify::Behaviour,
-    pub(super) kad: kad::Behaviour<ProviderStore>,
+    pub(super) identify: Eager<identify::Behaviour>,
+    pub(super) kad: Eager<kad::Behaviour<ProviderStore>>,
     pub(super) revocations: Toggle<Revocations>,
     pub(super) gossip: Gossip,
     pub(super) pulses: Pulses,
@@ -111,7 +113,11 @@ pub(super) fn swarm(
     let swarm = builder
         .with_behaviour(|key, relay| behaviour(config, private, key, relay))
         .map_err(|error| setup(&error))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .with_swarm_config(|swarm| {
+            swarm
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        })
         .build();
     Ok(swarm)
 }
@@ -166,8 +172,8 @@ fn inside(
         revocations
     });
     Ok(Inside {
-        identify: identify::Behaviour::new(identify_config(config, key)),
-        kad: kademlia(config, own)?,
+        identify: Eager::new(identify::Behaviour::new(identify_config(config, key))),
+        kad: Eager::new(kademlia(config, own)?),
         revocations: revocations.into(),
         gossip: gossip(&config.swarm)?,
         pulses: Pulses::default(),
