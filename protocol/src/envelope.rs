@@ -164,6 +164,11 @@ impl<T: Payload> Signed<T> {
         UnixMillis(self.envelope.expires_unix_millis)
     }
 
+    /// The sequence number that it claims: to pass over what is known already, never to rely on.
+    pub fn claimed_sequence(&self) -> Sequence {
+        Sequence(self.envelope.sequence)
+    }
+
     /// What it claims to say, before anything is known of its author: to learn what to check it
     /// against, never to rely on.
     ///

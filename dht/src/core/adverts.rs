@@ -25,7 +25,7 @@ use std::{
 };
 
 use protocol::{
-    ModelName, NodeId, Sequence, UnixMillis, Verified,
+    ModelName, NodeId, Sequence, Signed, UnixMillis, Verified,
     advert::{Advert, Deployed, Profile},
     digest::digest,
     limits::{ADVERT_LIFETIME, MAX_CLOCK_SKEW},
@@ -147,6 +147,15 @@ impl Adverts {
     pub fn with_capacity(mut self, authors: usize) -> Self {
         self.capacity = authors.clamp(1, MAX_AUTHORS);
         self
+    }
+
+    /// Whether an advert whose signature was not checked yet is no news whoever made it: it is the
+    /// one that is held, or claims to be older. Most answers of a new neighbour are.
+    pub fn is_no_news(&self, author: &NodeId, advert: &Signed<Advert>) -> bool {
+        self.known.get(author).is_some_and(|known| {
+            let (held, claimed) = (known.advert.sequence(), advert.claimed_sequence());
+            claimed < held || (claimed == held && advert == known.advert.signed())
+        })
     }
 
     /// Takes an advert, by gossip or as the answer to a query; `closeness` is what its author is

@@ -81,6 +81,11 @@ fn config(swarm: &SwarmName) -> Result<Config, ConfigBuilderError> {
         .mesh_n_high(8)
         .mesh_outbound_min(2)
         .gossip_lazy(4)
+        // No more than those: a fourth of all neighbours, by default, would be told every second
+        // what the mesh has brought them already.
+        .gossip_factor(0.0)
+        // Adverts are short, and a word to all neighbours for each costs more than a second copy.
+        .idontwant_message_size_threshold(MAX_TRANSMIT_BYTES)
         .heartbeat_interval(Duration::from_secs(1))
         .flood_publish(false)
         .max_transmit_size(MAX_TRANSMIT_BYTES)
@@ -116,10 +121,13 @@ fn topic_scores() -> TopicScoreParams {
 }
 
 /// Neighbourhoods are bounded by the connections themselves, with their exemptions, so gossip
-/// does not weigh addresses a second time.
+/// does not weigh addresses a second time. A message that was promised and did not come within
+/// three seconds is a busy machine's more often than a liar's.
 fn scores() -> PeerScoreParams {
     PeerScoreParams {
         ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_weight: -1.0,
+        behaviour_penalty_threshold: 2.0,
         ..PeerScoreParams::default()
     }
 }

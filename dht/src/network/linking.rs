@@ -188,7 +188,7 @@ impl Actor {
             probes.probe(peer, connection);
         }
         if is_new {
-            self.ask_for_adverts(peer);
+            self.ask_for_adverts(link.node);
         }
         self.open_waiting(link.node);
     }

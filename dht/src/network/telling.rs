@@ -26,11 +26,19 @@ use crate::{
         score::Offence,
         shards::ShardError,
     },
-    peer::node_id,
+    peer::{node_id, peer_id},
 };
 
 /// How long an advert can hold by the clock of one who is allowed to be off.
 const LONGEST: Duration = ADVERT_LIFETIME.saturating_add(MAX_CLOCK_SKEW);
+
+/// Adverts with which the view is good enough that a new neighbour's need not be there at once: as
+/// many as one answer holds.
+const ENOUGH_KNOWN: usize = MAX_ADVERT_QUERY;
+
+/// How often somebody is asked for more of them then: they are of other shards, too, and of those
+/// whose heartbeat was lost.
+const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 
 /// The view of the swarm, and what this node says of itself.
 pub(super) struct Telling {
@@ -44,6 +52,8 @@ pub(super) struct Telling {
     sequence: Option<Sequence>,
     clock: ClockCheck,
     is_stale: bool,
+    /// When somebody was asked last for some of all that it knows.
+    sampled: Option<Instant>,
 }
 
 impl Telling {
@@ -59,6 +69,7 @@ impl Telling {
             sequence: config.last_sequence,
             clock: ClockCheck::default(),
             is_stale: true,
+            sampled: None,
         }
     }
 
@@ -82,6 +93,16 @@ impl Telling {
             .into_iter()
             .chain(self.adverts.next_deadline())
             .min()
+    }
+
+    /// Whether the next new neighbour is asked for some of all that it knows.
+    fn wants_sample(&mut self, now: Instant) -> bool {
+        let is_due = self.sampled.is_none_or(|at| at + SAMPLE_EVERY <= now);
+        let wants = is_due || self.adverts.iter(now).take(ENOUGH_KNOWN).count() < ENOUGH_KNOWN;
+        if wants {
+            self.sampled = Some(now);
+        }
+        wants
     }
 
     pub(super) fn swarm_name(&self) -> &SwarmName {
@@ -233,6 +254,11 @@ impl Actor {
             self.on_untimely(signed, at.unix);
             return Err(Verdict::Ignore);
         }
+        // Most of what a new neighbour answers is known: a look is cheaper than a signature.
+        let claimed = signed.claimed_author().map_err(|_| Verdict::Reject)?;
+        if self.telling.adverts.is_no_news(&claimed, &signed) {
+            return Ok((signed.claimed_sequence(), Outcome::Duplicate));
+        }
         // A wrong signature never comes from somebody honest.
         let advert = signed.verify(at.unix).map_err(|_| Verdict::Reject)?;
         let (author, sequence) = (advert.author(), advert.sequence());
@@ -263,10 +289,15 @@ impl Actor {
     }
 
     /// Asks a new neighbour for its own advert and some of those that it knows, so that the view
-    /// is there at once and not after everybody's next heartbeat.
-    pub(super) fn ask_for_adverts(&mut self, peer: PeerId) {
+    /// is there at once and not after everybody's next heartbeat. Once many are known, most new
+    /// neighbours are asked for their own only.
+    pub(super) fn ask_for_adverts(&mut self, node: NodeId) {
+        let query = match self.telling.wants_sample(Instant::now()) {
+            true => AdvertQuery::default(),
+            false => AdvertQuery::of([node]),
+        };
         let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
-        asking.send_request(&peer, AdvertQuery::default());
+        asking.send_request(&peer_id(&node), query);
     }
 
     pub(super) fn on_asking(&mut self, event: request_response::Event<AdvertQuery, AdvertReply>) {

@@ -197,6 +197,31 @@ fn adverts_end_and_none_that_they_replaced_comes_back() {
 }
 
 #[test]
+fn only_what_could_be_news_needs_its_signature_checked() {
+    let mut world = World::new(8);
+    let signed = |sequence, models: &[&str]| {
+        let advert = world.signed(1, sequence, &profile(models));
+        advert.signed().clone()
+    };
+    let (older, held, other, newer) = (
+        signed(4, &["a"]),
+        signed(5, &["a"]),
+        signed(5, &["b"]),
+        signed(6, &["a"]),
+    );
+    assert!(!world.view.is_no_news(&id(1), &held), "nobody is known");
+    world.hear(1, 5, &["a"]);
+    assert!(world.view.is_no_news(&id(1), &held));
+    assert!(world.view.is_no_news(&id(1), &older));
+    assert!(!world.view.is_no_news(&id(1), &newer));
+    assert!(
+        !world.view.is_no_news(&id(1), &other),
+        "it may be equivocation"
+    );
+    assert!(!world.view.is_no_news(&id(2), &held), "of somebody else");
+}
+
+#[test]
 fn a_flood_is_cut_off_and_an_honest_pace_is_not() {
     let mut world = World::new(8);
     let passed = (1..1000)

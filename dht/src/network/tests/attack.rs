@@ -1,10 +1,12 @@
 //! Peers that do what no honest one does, against a whole node: they are cut off and stay out, and
 //! whoever else is there is served meanwhile.
 
+use std::time::Instant;
+
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
-    gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
+    gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, PublishError, ValidationMode},
     identify, identity, noise,
     swarm::{ConnectionId, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
@@ -24,6 +26,9 @@ use crate::{
     streams::{self, Streams},
 };
 
+/// How long an attacker bears that nothing leaves.
+const STALL: Duration = Duration::from_millis(300);
+
 /// A peer without any scruple, that looks like one of the swarm.
 #[derive(NetworkBehaviour)]
 struct Hostile {
@@ -37,6 +42,8 @@ struct Attacker {
     swarm: libp2p::Swarm<Hostile>,
     node: NodeId,
     topic: IdentTopic,
+    /// Since when nothing leaves: its stream to the victim is full.
+    stalled: Option<Instant>,
     held: Vec<Stream>,
 }
 
@@ -64,6 +71,7 @@ impl Attacker {
             node: node_id(swarm.local_peer_id()).unwrap(),
             swarm,
             topic,
+            stalled: None,
             held: Vec::new(),
         };
         let gossip = &mut attacker.swarm.behaviour_mut().gossip;
@@ -71,15 +79,16 @@ impl Attacker {
         attacker
     }
 
-    /// Connects, and does `harm` at each step until the victim closes the connection.
+    /// Connects, and does `harm` at each step until the victim closes the connection. Where the
+    /// victim no longer reads it hangs up and comes again: a stream that stands still harms nobody.
     async fn attack(
         &mut self,
         victim: &str,
         mut harm: impl FnMut(&mut Self, PeerId, ConnectionId),
     ) {
         let address: Multiaddr = victim.parse().unwrap();
-        self.swarm.dial(address).unwrap();
-        let mut connected = None;
+        self.swarm.dial(address.clone()).unwrap();
+        let (mut connected, mut hangs_up) = (None, false);
         let mut step = tokio::time::interval(Duration::from_millis(1));
         let attacked = async {
             loop {
@@ -88,6 +97,11 @@ impl Attacker {
                     _ = step.tick() => {
                         if let Some((victim, connection)) = connected {
                             harm(self, victim, connection);
+                        }
+                        if self.stalled.is_some_and(|since| since.elapsed() > STALL)
+                            && let Some((_, connection)) = connected.take()
+                        {
+                            hangs_up = self.swarm.close_connection(connection);
                         }
                         continue;
                     }
@@ -98,6 +112,10 @@ impl Attacker {
                         connection_id,
                         ..
                     } => connected = Some((peer_id, connection_id)),
+                    SwarmEvent::ConnectionClosed { .. } if hangs_up => {
+                        (self.stalled, hangs_up) = (None, false);
+                        self.swarm.dial(address.clone()).unwrap();
+                    }
                     SwarmEvent::ConnectionClosed { .. } => return,
                     SwarmEvent::Behaviour(HostileEvent::Streams(streams::Event::Opened {
                         result: Ok(stream),
@@ -115,7 +133,13 @@ impl Attacker {
     fn publish(&mut self, bytes: Vec<u8>) {
         // It fails until the victim has said that it listens.
         let gossip = &mut self.swarm.behaviour_mut().gossip;
-        let _ = gossip.publish(self.topic.clone(), bytes);
+        match gossip.publish(self.topic.clone(), bytes) {
+            Err(PublishError::AllQueuesFull(_)) => {
+                self.stalled.get_or_insert_with(Instant::now);
+            }
+            Ok(_) => self.stalled = None,
+            Err(_) => {}
+        }
     }
 }
 
