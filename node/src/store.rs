@@ -8,6 +8,8 @@
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +34,11 @@ pub const MAX_KEY_BYTES: usize = 512;
 
 /// Bytes of a record: a list of a thousand files fits.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// sled's own threads may hold a database for a moment after it was dropped, on a busy machine for
+/// longer: it is tried again for two seconds. A second node on the folder is refused before.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 const META: &str = "meta";
 const SCHEMA_KEY: &str = "schema";
@@ -119,8 +126,14 @@ impl Store {
             .cache_capacity(CACHE_BYTES)
             // Every change is flushed before it is acknowledged; no thread need do it later.
             .flush_every_ms(None);
-        // sled answers some broken files with a panic instead of an error.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        let mut opened = open(&config);
+        for _ in 0..LOCK_TRIES {
+            if !is_locked(&opened) {
+                break;
+            }
+            thread::sleep(LOCK_PAUSE);
+            opened = open(&config);
+        }
         let db = opened
             .map_err(|_| broken("its files are damaged".into()))?
             .map_err(|error| broken(error.to_string()))?;
@@ -184,6 +197,20 @@ fn nonzero(version: u32) -> Result<u32, String> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+/// sled answers some broken files with a panic instead of an error.
+fn open(config: &sled::Config) -> thread::Result<sled::Result<sled::Db>> {
+    catch_unwind(AssertUnwindSafe(|| config.open()))
+}
+
+/// sled names the lock in its text only.
+fn is_locked(opened: &thread::Result<sled::Result<sled::Db>>) -> bool {
+    let error = opened
+        .as_ref()
+        .ok()
+        .and_then(|opened| opened.as_ref().err());
+    error.is_some_and(|error| error.to_string().contains("could not acquire lock"))
+}
+
 fn io(error: sled::Error) -> StoreError {
     StoreError::Io(error.to_string())
 }
