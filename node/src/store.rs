@@ -196,7 +196,6 @@ fn nonzero(version: u32) -> Result<u32, String> {
         .ok_or_else(|| "its version is zero".into())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 /// sled answers some broken files with a panic instead of an error.
 fn open(config: &sled::Config) -> thread::Result<sled::Result<sled::Db>> {
     catch_unwind(AssertUnwindSafe(|| config.open()))
@@ -211,6 +210,7 @@ fn is_locked(opened: &thread::Result<sled::Result<sled::Db>>) -> bool {
     error.is_some_and(|error| error.to_string().contains("could not acquire lock"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn io(error: sled::Error) -> StoreError {
     StoreError::Io(error.to_string())
 }
