@@ -115,9 +115,12 @@ impl Actor {
     pub(super) fn drive_telling(&mut self, at: Moment) {
         let over = self.telling.adverts.next_deadline();
         if over.is_some_and(|due| due <= at.now) {
-            self.viewing.on_change();
-            self.on_crowd_changed();
-            for gone in self.telling.adverts.handle_timeout(at.now) {
+            let gone = self.telling.adverts.handle_timeout(at.now);
+            if !gone.is_empty() {
+                self.viewing.on_change();
+                self.on_crowd_changed();
+            }
+            for gone in gone {
                 self.on_silent(gone);
             }
         }
@@ -232,7 +235,7 @@ impl Actor {
             Err(_) => return Verdict::Ignore,
             Ok(()) => {}
         }
-        let (sequence, outcome) = match self.hear_signed(signed) {
+        let (sequence, outcome) = match self.hear_signed(author, signed) {
             Ok(heard) => heard,
             Err(verdict) => return verdict,
         };
@@ -246,8 +249,13 @@ impl Actor {
         outcome.verdict()
     }
 
-    /// An advert from wherever; what it was to the view, or why it never came there.
-    fn hear_signed(&mut self, signed: Signed<Advert>) -> Result<(Sequence, Outcome), Verdict> {
+    /// An advert from wherever, and who is said to have signed it; what it was to the view, or why
+    /// it never came there.
+    fn hear_signed(
+        &mut self,
+        author: NodeId,
+        signed: Signed<Advert>,
+    ) -> Result<(Sequence, Outcome), Verdict> {
         let at = Self::moment();
         let expires = signed.claimed_expiry();
         if expires <= at.unix || expires > at.unix.saturating_add(LONGEST) {
@@ -255,13 +263,12 @@ impl Actor {
             return Err(Verdict::Ignore);
         }
         // Most of what a new neighbour answers is known: a look is cheaper than a signature.
-        let claimed = signed.claimed_author().map_err(|_| Verdict::Reject)?;
-        if self.telling.adverts.is_no_news(&claimed, &signed) {
+        if self.telling.adverts.is_no_news(&author, &signed) {
             return Ok((signed.claimed_sequence(), Outcome::Duplicate));
         }
         // A wrong signature never comes from somebody honest.
         let advert = signed.verify(at.unix).map_err(|_| Verdict::Reject)?;
-        let (author, sequence) = (advert.author(), advert.sequence());
+        let sequence = advert.sequence();
         self.telling.clock.on_advert(author, expires, at.unix);
         let closeness = self.grouping.groups.closeness(&author);
         let outcome = self.telling.adverts.handle(advert, closeness, at);
@@ -364,9 +371,12 @@ impl Actor {
         };
         let verdicts: Vec<Verdict> = adverts
             .into_iter()
-            .map(|advert| match self.hear_signed(advert) {
-                Ok((_, outcome)) => outcome.verdict(),
-                Err(verdict) => verdict,
+            .map(|advert| match advert.claimed_author() {
+                Ok(author) => match self.hear_signed(author, advert) {
+                    Ok((_, outcome)) => outcome.verdict(),
+                    Err(verdict) => verdict,
+                },
+                Err(_) => Verdict::Reject,
             })
             .collect();
         if verdicts.contains(&Verdict::Reject) {

@@ -7,6 +7,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{Swarm, SwarmBuilder, identity, noise, swarm::NetworkBehaviour, tcp, yamux};
 use protocol::{
     advert::{Deployed, NodeRole},
     names::SwarmName,
@@ -52,6 +53,21 @@ fn start(config: Config) -> Node {
         inbound,
         stop,
     }
+}
+
+/// A peer over TCP that is no node of ours.
+fn other_peer<B: NetworkBehaviour>(behaviour: fn(&identity::Keypair) -> B) -> Swarm<B> {
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .unwrap()
+        .with_behaviour(behaviour)
+        .unwrap()
+        .build()
 }
 
 /// Waits for a view that shows what is wanted.

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    Multiaddr, PeerId, StreamProtocol,
     gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, PublishError, ValidationMode},
-    identify, identity, noise,
-    swarm::{ConnectionId, NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
+    identify,
+    swarm::{ConnectionId, SwarmEvent},
 };
 use protocol::{
     Sequence, Signed, UnixMillis,
@@ -39,7 +38,7 @@ struct Hostile {
 }
 
 struct Attacker {
-    swarm: libp2p::Swarm<Hostile>,
+    swarm: Swarm<Hostile>,
     node: NodeId,
     topic: IdentTopic,
     /// Since when nothing leaves: its stream to the victim is full.
@@ -53,17 +52,7 @@ fn named(protocol: Protocol) -> StreamProtocol {
 
 impl Attacker {
     fn new() -> Self {
-        let swarm = SwarmBuilder::with_new_identity()
-            .with_tokio()
-            .with_tcp(
-                tcp::Config::default(),
-                noise::Config::new,
-                yamux::Config::default,
-            )
-            .unwrap()
-            .with_behaviour(hostile)
-            .unwrap()
-            .build();
+        let swarm = other_peer(hostile);
         let prefix = ShardPrefix::new(0, 0);
         let topic = Topic::Adverts { cell: CELL, prefix }.of(&SwarmName::public());
         let topic = IdentTopic::new(topic);

@@ -1,11 +1,7 @@
 //! A relay that takes its time.
 
 use futures::StreamExt;
-use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identify, identity, noise, relay,
-    swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
-};
+use libp2p::{Multiaddr, StreamProtocol, identify, relay, swarm::SwarmEvent};
 
 use super::*;
 use crate::{
@@ -32,17 +28,7 @@ fn slow(key: &identity::Keypair) -> Slow {
 
 /// A relay that listens, and where.
 async fn slow_relay() -> (Swarm<Slow>, String) {
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(
-            tcp::Config::default(),
-            noise::Config::new,
-            yamux::Config::default,
-        )
-        .unwrap()
-        .with_behaviour(slow)
-        .unwrap()
-        .build();
+    let mut swarm = other_peer(slow);
     let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
     swarm.listen_on(any).unwrap();
     loop {
