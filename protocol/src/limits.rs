@@ -21,10 +21,11 @@ pub const MAX_EMBED_RESPONSE_BYTES: usize = 36 << 20;
 pub const MAX_FRAME_BYTES: usize = MAX_EMBED_RESPONSE_BYTES;
 
 /// How long a peer that answers a request may say nothing before it says that it is still at it.
-pub const REPLY_HEARTBEAT: Duration = Duration::from_secs(5);
+pub const REPLY_HEARTBEAT: Duration = Duration::from_millis(1_250);
 
-/// How long nothing may come from a peer that answers: of its heartbeats three may be late.
-pub const MAX_REPLY_SILENCE: Duration = Duration::from_secs(4 * 5);
+/// How long nothing may come from a peer that answers, no byte: of its heartbeats three may be late.
+/// An answer whose peer is gone waits so long at most before another goes on with it.
+pub const MAX_REPLY_SILENCE: Duration = Duration::from_millis(4 * 1_250);
 
 /// The slowest uplink over which a long request is waited for, bytes a second: 2 Mbit/s.
 pub const MIN_UPLINK_BYTES_PER_SECOND: usize = 256 << 10;

@@ -41,6 +41,8 @@ pub struct Call<IO, O: ReplyOrder> {
     reader: Reader<O::Reply>,
     order: O,
     silence: Pin<Box<Sleep>>,
+    /// Bytes that had come when `silence` was last set.
+    heard: u64,
 }
 
 // Nothing in it is pinned but the timer, which is boxed.
@@ -67,6 +69,7 @@ where
             reader: Reader::new(),
             order: O::default(),
             silence: Box::pin(tokio::time::sleep(patience)),
+            heard: 0,
         })
     }
 
@@ -81,12 +84,17 @@ where
             self.request = BytesMut::new();
         }
         for _ in 0..MAX_HEARTBEATS_AT_ONCE {
-            let Poll::Ready(reply) = self.reader.poll_message(io, cx)? else {
+            let reply = self.reader.poll_message(io, cx)?;
+            // A long message on a slow way is not silence.
+            if self.reader.received() > self.heard {
+                self.heard = self.reader.received();
+                let until = Instant::now() + MAX_REPLY_SILENCE;
+                self.silence.as_mut().reset(until);
+            }
+            let Poll::Ready(reply) = reply else {
                 let silent = self.silence.as_mut().poll(cx);
                 return silent.map(|()| Err(CallError::Silent));
             };
-            let until = Instant::now() + MAX_REPLY_SILENCE;
-            self.silence.as_mut().reset(until);
             match self.order.check(&reply) {
                 Ok(Weight::News) => return Poll::Ready(Ok(reply)),
                 Ok(Weight::Heartbeat) => {}

@@ -44,6 +44,7 @@ impl From<Violation> for ReadError {
 pub(super) struct Reader<M> {
     decoder: Decoder,
     buffer: BytesMut,
+    received: u64,
     lease: Option<Lease>,
     message: PhantomData<fn() -> M>,
 }
@@ -54,6 +55,7 @@ impl<M: Bounded> Reader<M> {
         Self {
             decoder: Decoder::new(M::MAX_BYTES),
             buffer: BytesMut::new(),
+            received: 0,
             lease: None,
             message: PhantomData,
         }
@@ -65,6 +67,11 @@ impl<M: Bounded> Reader<M> {
             lease: Some(lease),
             ..Self::new()
         }
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Whether bytes came beyond the last message.
@@ -115,6 +122,7 @@ impl<M: Bounded> Reader<M> {
             _ => 0,
         };
         self.buffer.truncate(filled + count);
+        self.received += count as u64;
         match ready!(read) {
             Ok(0) => Poll::Ready(Err(ReadError::Ended)),
             Ok(_) => Poll::Ready(Ok(())),

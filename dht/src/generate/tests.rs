@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use futures::{AsyncRead, AsyncWrite, FutureExt, Stream, StreamExt, future, stream};
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt, future, stream};
 use protocol::{
     frame::encode_message,
     generate::{
@@ -197,6 +197,21 @@ async fn a_silent_engine_is_waited_for_and_its_heartbeats_are_not_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_slowly_is_not_silence() {
+    let (ours, mut theirs) = pipe(1024);
+    let slow = async {
+        for byte in framed(&answer_events()) {
+            tokio::time::sleep(MAX_REPLY_SILENCE / 2).await;
+            theirs.write_all(&[byte]).await.unwrap();
+        }
+    };
+    let answer = Answer::new(ours, &request()).unwrap();
+    let (events, ()) = future::join(answer.collect::<Vec<_>>(), slow).await;
+    let events: Vec<_> = events.into_iter().map(Result::unwrap).collect();
+    assert_eq!(events, answer_events());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_says_nothing_is_given_up() {
     let (ours, _theirs) = pipe(1024);
     let begun = Instant::now();
@@ -360,7 +375,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     let room = RequestRoom::default();
     let events = stream::iter([started()]).chain(stream::repeat(delta("on and on")));
     let asked = framed(&[request()]);
-    let asking = futures::AsyncWriteExt::write_all(&mut ours, &asked);
+    let asking = ours.write_all(&asked);
     let serving = serve_generate(theirs, &room, |_| future::ready(Ok(events)));
     let (asked, served) = future::join(asking, serving).await;
     asked.unwrap();
