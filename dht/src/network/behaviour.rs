@@ -1,7 +1,7 @@
 //! What the node speaks: inside of the gate everything that is for members, outside of it only
 //! what tells nobody anything. Put together here; driven elsewhere.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use libp2p::{
     PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat,
@@ -37,19 +37,28 @@ use crate::{
 /// [`crate::core::connections`].
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sent over connections that say nothing: two may be lost within [`SILENCE`].
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Sent over connections that say nothing: two may be lost within [`SILENCE`], and a NAT that
+/// forgets after 30 s is reminded in time. A node with a hundred idle connections spends most of
+/// what it spends on these.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// A peer that was killed is known to be gone after this: an answer that it was giving waits so
-/// long before another goes on with it. (Over TCP the system says so at once.)
-const SILENCE: Duration = Duration::from_secs(5);
+/// A QUIC connection over which nothing comes is gone. An answer does not wait so long for a peer
+/// that was killed: see [`protocol::limits::MAX_REPLY_SILENCE`]. (Over TCP the system says so at
+/// once.)
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a provider record holds, and how often one's own is told again.
 pub(super) const PROVIDER_TTL: Duration = Duration::from_secs(30 * 60);
 const PROVIDER_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How often the routing table looks for its holes.
-const ROUTING_REFRESH: Duration = Duration::from_secs(5 * 60);
+/// How often the whole routing table is looked through for its holes (Maymounkov and Mazières, 2002,
+/// section 2.3): that asks, and so dials, some two dozen peers for each of its buckets. In between
+/// the lookups for the swarm's size fill it, and newcomers, who ask their neighbours.
+const ROUTING_REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// Peers that each of a lookup's disjoint paths (three, by default) ends at: 24 together, somewhat more
+/// than Kademlia's k of 20. The default is 20 for each path, so 60 dials for a lookup.
+const CLOSEST_OF_A_PATH: NonZeroUsize = NonZeroUsize::new(8).expect("eight are not none");
 
 /// A lookup's end: a few hops of a few seconds each.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -209,6 +218,7 @@ fn kademlia(config: &Config, own: PeerId) -> Result<kad::Behaviour<ProviderStore
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_record_ttl(None)
+        .set_replication_factor(CLOSEST_OF_A_PATH)
         .disjoint_query_paths(true);
     let mut kad = kad::Behaviour::with_config(own, ProviderStore::new(own), kad);
     // Its own guess is wrong once a relay is reserved; see `listening`.
