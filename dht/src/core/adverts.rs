@@ -126,6 +126,8 @@ pub struct Adverts {
     known: BTreeMap<NodeId, Known>,
     floors: BTreeMap<NodeId, Floor>,
     shunned: BTreeMap<NodeId, Shunned>,
+    /// Nothing ends before this; asked for after every event, so it is not looked up each time.
+    soonest: Option<Instant>,
 }
 
 impl Adverts {
@@ -139,6 +141,7 @@ impl Adverts {
             known: BTreeMap::new(),
             floors: BTreeMap::new(),
             shunned: BTreeMap::new(),
+            soonest: None,
         }
     }
 
@@ -185,6 +188,7 @@ impl Adverts {
             allowance: Allowance::new(HEARD_AT_ONCE, at.now),
             advert,
         };
+        self.note(known.expires);
         match self.known.get_mut(&author) {
             Some(held) => update(held, known, at.now),
             None => self.seat(author, known),
@@ -232,6 +236,7 @@ impl Adverts {
             until: now + SHUN,
             proof: proof.clone(),
         };
+        self.note(shunned.until);
         self.shunned.insert(author, shunned);
         Outcome::Equivocation(Box::new(proof))
     }
@@ -273,12 +278,13 @@ impl Adverts {
         }
     }
 
-    /// When [`Adverts::handle_timeout`] has something to do.
+    /// When [`Adverts::handle_timeout`] may have something to do, and never later than that.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let expiries = self.known.values().map(|known| known.expires);
-        let floors = self.floors.values().map(|floor| floor.until);
-        let shunned = self.shunned.values().map(|shunned| shunned.until);
-        expiries.chain(floors).chain(shunned).min()
+        self.soonest
+    }
+
+    fn note(&mut self, until: Instant) {
+        self.soonest = self.soonest.into_iter().chain([until]).min();
     }
 
     /// Drops what ended, and answers whose adverts did.
@@ -291,6 +297,10 @@ impl Adverts {
         }
         // Last: after a late timer a floor may have ended before it was laid.
         self.floors.retain(|_, floor| now < floor.until);
+        let expiries = self.known.values().map(|known| known.expires);
+        let floors = self.floors.values().map(|floor| floor.until);
+        let shunned = self.shunned.values().map(|shunned| shunned.until);
+        self.soonest = expiries.chain(floors).chain(shunned).min();
         ended.into_iter().map(|(node, _)| node).collect()
     }
 
@@ -304,6 +314,7 @@ impl Adverts {
             }
         }
         let sequence = known.advert.sequence();
+        self.note(until);
         self.floors.insert(author, Floor { sequence, until });
     }
 

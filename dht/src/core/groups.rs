@@ -69,6 +69,8 @@ pub struct Groups {
     role: RoleClock,
     /// When the next probe may be.
     probe_slot: Instant,
+    /// When the next tick is due, as of the last input.
+    due: Option<Instant>,
 }
 
 impl Groups {
@@ -80,6 +82,7 @@ impl Groups {
             dialing: Dialing::new(now),
             role: RoleClock::new(),
             probe_slot: now,
+            due: None,
         }
     }
 
@@ -138,6 +141,10 @@ impl Groups {
 
     /// When [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn next_due(&self) -> Option<Instant> {
         let records = self.peers.values();
         let probe = records.clone().filter_map(Measured::probe_due).min();
         let probe = probe.map(|due| due.max(self.probe_slot));
@@ -169,6 +176,7 @@ impl Groups {
             Input::Silent(peer) => self.dialing.on_silent(&peer),
         }
         self.drive(now, rng, out);
+        self.due = self.next_due();
     }
 
     fn on_path(&mut self, peer: NodeId, path: Option<Path>, now: Instant) {

@@ -172,6 +172,9 @@ impl Reservations {
     fn reserve<R: Rng>(&mut self, now: Instant, rng: &mut R, out: &mut Vec<Output>) {
         let taken = |relay: &&Relay| matches!(relay.state, State::Asked(_) | State::Held);
         let free = WANTED.saturating_sub(self.relays.values().filter(taken).count());
+        if free == 0 {
+            return;
+        }
         let offered = self.relays.iter_mut();
         let offered = offered.filter(|(_, relay)| relay.state == State::Offered);
         for (node, relay) in offered.sample(rng, free) {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use libp2p::{Swarm, swarm::SwarmEvent};
 use protocol::{NodeId, UnixMillis, advert::Profile};
 use rand::{SeedableRng, rngs::StdRng};
@@ -35,6 +35,10 @@ use crate::{core::adverts::Moment, view::View};
 
 /// The longest sleep: whatever a core forgot to name is looked at then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The swarm's events that are taken before the cores are driven: as many as one wake brings, and
+/// few enough that commands and deadlines do not wait for long.
+const EVENTS_AT_ONCE: usize = 32;
 
 /// All that the task owns.
 pub(super) struct Actor {
@@ -120,7 +124,7 @@ impl Actor {
                 Some(met) = self.meeting.next() => self.on_meeting(met),
                 Ok(()) = self.profile.changed() => self.telling.on_change(),
                 () = tokio::time::sleep_until(deadline.into()) => {}
-                event = self.swarm.select_next_some() => self.on_event(event),
+                event = self.swarm.select_next_some() => self.on_events(event),
             }
             self.drive();
         }
@@ -184,6 +188,18 @@ impl Actor {
         if self.viewing.is_due(now) {
             let view = self.view(now);
             self.viewing.show(view, now);
+        }
+    }
+
+    /// An event and those behind it. Where there are no more the swarm is asked again before the
+    /// task sleeps, so nothing is lost by not being woken for it here.
+    fn on_events(&mut self, first: SwarmEvent<BehaviourEvent>) {
+        self.on_event(first);
+        for _ in 1..EVENTS_AT_ONCE {
+            let Some(event) = self.swarm.select_next_some().now_or_never() else {
+                return;
+            };
+            self.on_event(event);
         }
     }
 

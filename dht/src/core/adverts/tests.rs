@@ -147,7 +147,8 @@ fn who_says_two_things_at_once_is_shunned_and_proven() {
     assert_eq!(world.hear(1, 6, &["a"]), Outcome::Shunned);
     world.pass(SHUN);
     assert_eq!(world.hear(1, 7, &["a"]), Outcome::New);
-    assert_eq!(world.view.next_deadline(), Some(world.at.now));
+    let due = world.view.next_deadline();
+    assert!(due.is_some_and(|due| due <= world.at.now));
     assert!(world.view.handle_timeout(world.at.now).is_empty());
     assert_eq!(world.view.proofs().count(), 0);
 }
