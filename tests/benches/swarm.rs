@@ -31,8 +31,9 @@ const QUESTIONS: usize = 4;
 /// The crowd that the idle node is in.
 const CROWD: usize = 199;
 
-/// How long the swarm settles, and how long the idle node is watched: a heartbeat of everybody's.
-const SETTLE: Duration = Duration::from_secs(90);
+/// How long the swarm settles: for four minutes all of it looks up how large it is, and makes and
+/// ends connections. And how long the idle node is watched: a heartbeat of everybody's.
+const SETTLE: Duration = Duration::from_secs(300);
 const WATCH: Duration = Duration::from_secs(120);
 
 /// A swarm of processes over one model.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use dht::core::shards::OVERLAP;
+
 use crate::{Config, Coverage, Kind, Swarm, Traffic};
 
 /// A swarm that was parted and joined again.
@@ -87,8 +89,9 @@ pub fn cheats(peers: usize, seed: u64) -> Swarm {
     swarm
 }
 
-/// A swarm in which nothing happens, until newcomers' extra topics are left, and what its peers
-/// send in the three minutes after that.
+/// A swarm in which nothing happens, until even those have left the earlier topic whose first
+/// estimate was wrong (they move within five minutes, and keep it for
+/// [`dht::core::shards::OVERLAP`]), and what its peers send in the three minutes after that.
 pub fn quiet(peers: usize, seed: u64) -> (Swarm, Traffic) {
     let mut swarm = Swarm::new(Config {
         seed,
@@ -96,7 +99,7 @@ pub fn quiet(peers: usize, seed: u64) -> (Swarm, Traffic) {
         ramp: Duration::from_secs(30),
         ..Config::default()
     });
-    swarm.run(minutes(8));
+    swarm.run(minutes(5) + OVERLAP);
     swarm.reset_traffic();
     let over = minutes(3);
     swarm.run(over);
