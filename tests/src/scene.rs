@@ -214,8 +214,10 @@ impl Peer {
             let mut texts = list.filter_map(Value::as_str);
             texts.any(|text| text.contains(part))
         };
+        // Of the two public ranges, whichever was seen first.
+        let is_public = |list: &Value| names(list, "/ip4/45.") || names(list, "/ip6/2a0c:");
         let is_reachable =
-            |s: &Value| names(&s["external"], "/ip4/45.") || names(&s["listening"], "p2p-circuit");
+            |s: &Value| is_public(&s["external"]) || names(&s["listening"], "p2p-circuit");
         self.until("an address for others", PATIENCE, is_reachable)?;
         Ok(())
     }
