@@ -78,7 +78,7 @@ pub(crate) struct Peer {
     pub(crate) started: Duration,
     pub(crate) joined: Option<Duration>,
     pub(crate) next_lookup: Duration,
-    pub(crate) lookups: u32,
+    pub(crate) lookups: usize,
     pub(crate) groups_at: Option<Duration>,
     pub(crate) join_at: Option<Duration>,
     pub(crate) join: Join,

@@ -6,9 +6,9 @@ use rand::{Rng, RngExt};
 
 use super::MAX_LOOKUPS;
 
-/// Between two lookups: eight of them count, so a day's growth is followed, for a few messages a
-/// minute.
-pub const LOOKUP_EVERY: Duration = Duration::from_secs(300);
+/// Between two lookups: eight of them count, so a day's growth is followed. Each asks two dozen peers,
+/// most of whom it has to dial, and each of those pays for a new neighbour.
+pub const LOOKUP_EVERY: Duration = Duration::from_secs(600);
 
 /// Between the first ones.
 pub const FIRST_EVERY: Duration = Duration::from_secs(15);
@@ -67,7 +67,7 @@ mod tests {
         for second in 0..3600 {
             begun += u32::from(lookups.poll(start + Duration::from_secs(second), &mut rng));
         }
-        assert!((18..=24).contains(&begun), "{begun}");
+        assert!((12..=17).contains(&begun), "{begun}");
         assert!(lookups.next_deadline() > start + Duration::from_secs(3599));
     }
 }

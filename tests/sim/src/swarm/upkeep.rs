@@ -7,7 +7,7 @@ use dht::core::{
     coordinates::Claim,
     groups::{self, Role},
     shards::{self, CELL},
-    size::HashedKey,
+    size::{FIRST_EVERY, HashedKey, LOOKUP_EVERY, MAX_LOOKUPS},
 };
 use protocol::{
     Signed,
@@ -27,10 +27,6 @@ use crate::{
 
 /// Between two rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(10);
-
-/// Between two lookups at random targets, and between the first few.
-const LOOKUP_EVERY: Duration = Duration::from_secs(300);
-const FIRST_LOOKUPS: (u32, Duration) = (8, Duration::from_secs(15));
 
 /// A query of a lookup and its answer: twenty peers with addresses.
 const QUERY_BYTES: usize = 1_800;
@@ -84,9 +80,8 @@ impl Swarm {
 
     /// One lookup at a random target; who is found may become a connection.
     pub(super) fn look_around(&mut self, number: usize) {
-        let (first, soon) = FIRST_LOOKUPS;
-        let pause = if self.peers[number].lookups < first {
-            soon
+        let pause = if self.peers[number].lookups < MAX_LOOKUPS {
+            FIRST_EVERY
         } else {
             LOOKUP_EVERY.mul_f64(self.rng.random_range(0.8..1.2))
         };
