@@ -223,6 +223,14 @@ impl Network {
         sent.map_err(|_| OpenError::Left)?;
         answer.await.map_err(|_| OpenError::Left)?
     }
+
+    /// Says that a peer broke the protocol that it spoke on a stream. Whoever does so twice within
+    /// minutes is disconnected, whoever goes on is kept out. Of very many at once some go
+    /// uncounted.
+    pub fn blame(&self, peer: NodeId) {
+        // A full queue or an ended task: nobody waits for this.
+        let _ = self.commands.try_send(Command::Blame(peer));
+    }
 }
 
 #[cfg(test)]

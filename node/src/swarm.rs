@@ -95,12 +95,11 @@ impl Joined {
         let offering = async {
             let mut answers = JoinSet::new();
             let room = dht::generate::RequestRoom::default();
-            let is_member = network.is_private();
             while let Some(stream) = inbound.recv().await {
                 while answers.try_join_next().is_some() {}
                 answers.spawn(offering::answer(
                     stream,
-                    is_member,
+                    network.clone(),
                     serving.clone(),
                     room.clone(),
                 ));

@@ -16,7 +16,7 @@ use protocol::{
     generate::{
         Bounded, ErrorCode, EventOrder, Failure, GenerateEvent, GenerateRequest, ReplyOrder,
     },
-    limits::{REPLY_HEARTBEAT, REQUEST_TIMEOUT},
+    limits::{MAX_FRAME_BYTES, REPLY_HEARTBEAT, REQUEST_TIMEOUT},
 };
 use tokio::time::timeout;
 
@@ -29,6 +29,9 @@ use super::{
 /// How long a client may take nothing of what is written to it: more than a stall on a bad link,
 /// and less than an engine's place is worth.
 pub const MAX_STALL: Duration = Duration::from_secs(30);
+
+/// What the longest message of any kind takes.
+const LONGEST_FRAME: u64 = MAX_FRAME_BYTES as u64;
 
 /// Replies that are ready are gathered up to this before they are written: a packet or some tens.
 const MAX_GATHERED_BYTES: usize = 64 << 10;
@@ -81,7 +84,10 @@ where
         Err(_) => Err(ServeError::Late),
         Ok(Ok(_)) if reader.has_more() => Err(ServeError::Violation(Violation::AfterRequest)),
         Ok(Ok(request)) => Ok(Ok(request)),
-        Ok(Err(ReadError::Violation(Violation::Frame(error @ FrameError::TooLarge { .. })))) => {
+        // A later version may take more; no version has a message beyond the frame's own limit.
+        Ok(Err(ReadError::Violation(Violation::Frame(
+            error @ FrameError::TooLarge { bytes, .. },
+        )))) if bytes <= LONGEST_FRAME => {
             let failure = Failure::new(ErrorCode::InvalidRequest, error.to_string());
             Ok(Err(failure))
         }

@@ -343,6 +343,7 @@ async fn requests_that_do_not_come_or_are_none_end_the_stream() {
         vec![0; 4],
         vec![0, 0, 0, 1, 2],
         vec![0, 0, 0, 2, 1, 255],
+        vec![255, 255, 255, 255, 1],
         more,
     ] {
         let (said, served) = refusal(wrong, &room).await;

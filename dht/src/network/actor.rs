@@ -31,7 +31,11 @@ use super::{
     telling::Telling,
     viewing::Viewing,
 };
-use crate::{core::adverts::Moment, view::View};
+use crate::{
+    core::{adverts::Moment, score::Offence},
+    peer::peer_id,
+    view::View,
+};
 
 /// The longest sleep: whatever a core forgot to name is looked at then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -162,6 +166,9 @@ impl Actor {
                 protocol,
                 opened,
             } => self.open(peer, protocol, opened),
+            Command::Blame(peer) => {
+                self.on_offence(&peer_id(&peer), Offence::ProtocolViolation);
+            }
             Command::Show(credential) => self.show(credential),
             Command::Revoke { list, done } => {
                 // Whoever asked may have gone; the list counts.

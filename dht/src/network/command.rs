@@ -31,6 +31,8 @@ pub(super) enum Command {
         /// Where to answer.
         opened: oneshot::Sender<Result<Stream, OpenError>>,
     },
+    /// A peer broke the protocol of a stream.
+    Blame(NodeId),
     /// Show this to members from now on.
     Show(Credential),
     /// Take a list of revocations.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use dht::generate::{Answer, EmbedError, embed};
+use dht::generate::{Answer, CallError, EmbedError, embed};
 use dht::network::{Network, OpenError as NoStream};
 use dht::view::{self, Head};
 use futures::StreamExt;
@@ -112,7 +112,12 @@ impl Peers for SwarmPeers {
         let stream = stream.map_err(no_stream)?;
         let answer = Answer::new(stream, &request).map_err(|_| too_large())?;
         let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
-        tokio::spawn(forward(answer, peer, sender));
+        let network = self.network.clone();
+        tokio::spawn(async move {
+            if forward(answer, peer, sender).await.is_err() {
+                network.blame(peer);
+            }
+        });
         Ok(receiver)
     }
 
@@ -121,6 +126,10 @@ impl Peers for SwarmPeers {
         let stream = stream.map_err(no_stream)?;
         embed(stream, &request).await.map_err(|error| match error {
             EmbedError::Failed(failure) => OpenError::Refused(shown(failure)),
+            EmbedError::Call(error) if error.is_violation() => {
+                self.network.blame(peer);
+                OpenError::Unreachable
+            }
             _ => OpenError::Unreachable,
         })
     }
@@ -145,19 +154,28 @@ fn remote(head: &Head<'_>, is_member: bool) -> RemoteHead {
     }
 }
 
+/// The peer does not keep to the protocol.
+struct Violation;
+
 /// Hands the events on until the last one, until the peer is lost, or until nobody wants them.
-async fn forward<A>(mut answer: A, peer: NodeId, sender: mpsc::Sender<GenerateEvent>)
+async fn forward<A>(
+    mut answer: A,
+    peer: NodeId,
+    sender: mpsc::Sender<GenerateEvent>,
+) -> Result<(), Violation>
 where
-    A: futures::Stream<Item = Result<GenerateEvent, dht::generate::CallError>> + Unpin,
+    A: futures::Stream<Item = Result<GenerateEvent, CallError>> + Unpin,
 {
     loop {
         let event = tokio::select! {
             biased;
-            () = sender.closed() => return,
+            () = sender.closed() => return Ok(()),
             event = answer.next() => event,
         };
-        let Some(Ok(mut event)) = event else {
-            return;
+        let mut event = match event {
+            Some(Ok(event)) => event,
+            Some(Err(error)) if error.is_violation() => return Err(Violation),
+            Some(Err(_)) | None => return Ok(()),
         };
         match &mut event.event {
             // Who it is was proved by the connection, whatever it says.
@@ -166,7 +184,7 @@ where
             _ => {}
         }
         if sender.send(event).await.is_err() {
-            return;
+            return Ok(());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One stream of a peer, answered.
 
 use dht::generate::{RequestRoom, serve_embed, serve_generate};
-use dht::network::Inbound;
+use dht::network::{Inbound, Network};
 use futures::stream::poll_fn;
 use protocol::names::Protocol;
 use tracing::debug;
@@ -9,10 +9,10 @@ use tracing::debug;
 use crate::serving::Serving;
 
 /// Answers the one request of a stream. Members of the own private swarm are trusted; in the
-/// public mesh the owner knows nobody by membership.
+/// public mesh the owner knows nobody by membership. Who does not keep to the protocol is blamed.
 pub(super) async fn answer(
     inbound: Inbound,
-    is_trusted: bool,
+    network: Network,
     serving: Serving,
     room: RequestRoom,
 ) {
@@ -21,6 +21,7 @@ pub(super) async fn answer(
         protocol,
         stream,
     } = inbound;
+    let is_trusted = network.is_private();
     let ended = match protocol {
         Protocol::Generate => {
             serve_generate(stream, &room, async |request| {
@@ -38,6 +39,9 @@ pub(super) async fn answer(
         _ => Ok(()),
     };
     if let Err(error) = ended {
+        if error.is_violation() {
+            network.blame(peer);
+        }
         debug!(%peer, %error, "a peer was not answered");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future, stream};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, PublishError, ValidationMode},
@@ -13,6 +13,7 @@ use libp2p::{
 use protocol::{
     Sequence, Signed, UnixMillis,
     advert::Advert,
+    generate::{Failure, GenerateEvent},
     limits::ADVERT_LIFETIME,
     names::{ShardPrefix, Topic},
 };
@@ -20,6 +21,7 @@ use protocol::{
 use super::*;
 use crate::{
     core::shards::CELL,
+    generate::{RequestRoom, serve_generate},
     peer::node_id,
     probe::Probes,
     streams::{self, Streams},
@@ -253,6 +255,51 @@ async fn who_opens_streams_without_end_is_cut_off() {
                 }
             })
             .await;
+    }
+    is_well(&mut victim, &honest, &attacker).await;
+}
+
+/// The beginning of a frame that says that it is longer than any message may be.
+const HUGE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 1];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_breaks_the_protocol_of_requests_is_banned() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    let network = victim.network.clone();
+    let room = RequestRoom::default();
+    let serving = async {
+        while let Some(Inbound { peer, stream, .. }) = victim.inbound.recv().await {
+            let answer = |_| future::pending::<Result<stream::Empty<GenerateEvent>, Failure>>();
+            let ended = serve_generate(stream, &room, answer).await;
+            if ended.is_err_and(|error| error.is_violation()) {
+                network.blame(peer);
+            }
+        }
+    };
+    let attacking = async {
+        // The first time it is disconnected, the second time banned.
+        for _ in 0..2 {
+            let mut steps = 0_u32;
+            attacker
+                .attack(&address, |attacker, peer, connection| {
+                    steps += 1;
+                    if steps.is_multiple_of(50) {
+                        let streams = &mut attacker.swarm.behaviour_mut().streams;
+                        streams.open(peer, connection, named(Protocol::Generate));
+                    }
+                    for stream in &mut attacker.held {
+                        // It is a few bytes; a stream that takes none is as good.
+                        let _ = stream.write(&HUGE).now_or_never();
+                        let _ = stream.flush().now_or_never();
+                    }
+                })
+                .await;
+        }
+    };
+    tokio::select! {
+        () = serving => unreachable!("the victim goes on"),
+        () = attacking => {}
     }
     is_well(&mut victim, &honest, &attacker).await;
 }
