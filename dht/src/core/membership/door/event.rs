@@ -129,7 +129,8 @@ pub enum DoorOutput<C> {
         /// Why.
         cause: ExpelCause,
     },
-    /// The last connection of an admitted peer closed: close the gate to it.
+    /// The last connection of an admitted peer closed, or it refuses this node from now on:
+    /// close the gate to it.
     Left(NodeId),
     /// There are newer lists of revocations: keep and pass on [`super::Door::roster`]'s.
     RosterChanged,
@@ -187,6 +188,14 @@ impl EntryFailure {
             ) => is_early(error),
             _ => false,
         }
+    }
+
+    /// Whether the peer refuses what this node is, and not only what it asks for.
+    pub fn is_turned_away(&self) -> bool {
+        let Self::Handshake(AdmissionFailure::Refused { code, .. }) = self else {
+            return false;
+        };
+        !matches!(code, RefusalCode::UsedUp | RefusalCode::CannotRedeem)
     }
 
     /// What it means for this node's way into the swarm.

@@ -1,6 +1,9 @@
 //! How one handshake moves on, by what the peer, the desk or the signer said.
 
-use protocol::membership::{Invite, Issued, RefusalCode};
+use protocol::{
+    NodeId,
+    membership::{Invite, Issued, RefusalCode},
+};
 
 use super::{
     super::{Admission, Credential, DeskStep, Member, Output, Roster},
@@ -102,6 +105,23 @@ impl<C: Copy + Ord> Door<C> {
         });
     }
 
+    /// A peer that is in here does not let this node in any more: it is out here too, and other
+    /// connections to it close. Otherwise each new one would begin inside, as long as an older
+    /// one is still closing, and count as a way into the swarm.
+    fn part(&mut self, peer: NodeId, connection: C) {
+        if self.roster.admitted(peer).is_none() {
+            return;
+        }
+        self.roster.on_disconnected(peer);
+        self.redialing.remove(&peer);
+        self.outputs.push_back(DoorOutput::Left(peer));
+        let others = self.table.of(peer).map(|(id, _)| id);
+        let others: Vec<_> = others.filter(|id| *id != connection).collect();
+        for other in others {
+            self.close(other);
+        }
+    }
+
     /// Ends a handshake that admits nobody: the refusal is sent, where there is one.
     pub(super) fn fail(
         &mut self,
@@ -115,6 +135,9 @@ impl<C: Copy + Ord> Door<C> {
         };
         let peer = entry.peer;
         entry.stage = Stage::Closing(now.instant + CLOSE_LINGER);
+        if cause.is_turned_away() {
+            self.part(peer, connection);
+        }
         self.refused(peer, connection, cause);
         if messages.is_empty() {
             self.close(connection);

@@ -288,6 +288,28 @@ fn nothing_is_granted_that_was_not_written_down() {
     assert!(!pair.dial(0), "who has no certificate lets nobody in");
 }
 
+/// As long as an older connection is still closing here, a new one begins inside; the refusal on
+/// it shuts the gate all the same.
+#[test]
+fn who_refuses_this_node_is_out_here_too() {
+    let mut pair = Pair::new(member(5), member(6));
+    pair.dial(0);
+    pair.run();
+    pair.doors[1].revoke(list(1, &[5]), NOW).unwrap();
+    while let Some(output) = pair.doors[1].next_output() {
+        if !matches!(output, DoorOutput::Expelled { .. }) {
+            pair.apply(1, output);
+        }
+    }
+    assert!(pair.gates[0], "the old connection is still there");
+    pair.dial(0);
+    pair.run();
+    assert!(!pair.gates[0]);
+    assert!(pair.told[0].contains(&DoorOutput::Left(node(6))));
+    assert!(pair.doors[0].roster().admitted(node(6)).is_none());
+    assert!(pair.open.is_empty(), "the old one closes with it");
+}
+
 #[test]
 fn a_revoked_member_is_expelled_and_refused_by_name() {
     let mut pair = Pair::new(member(5), member(6));
