@@ -9,6 +9,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/envelope.proto",
         "proto/advert.proto",
         "proto/membership.proto",
+        "proto/chain.proto",
+        "proto/weights.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -4,11 +4,15 @@
 //! Text that comes from outside becomes an id by `FromStr` (and so by serde); nothing here
 //! knows what the id stands for.
 
+mod chain;
+mod manifest_id;
 mod model_name;
 mod node_id;
 mod numbers;
 mod request_id;
 
+pub use chain::{ChainIdError, ChannelId, DeploymentId, LeaseId};
+pub use manifest_id::{ManifestId, ManifestIdError};
 pub use model_name::{ModelName, ModelNameError};
 pub use node_id::{NodeId, NodeIdError};
 pub use numbers::{Seed, Sequence, UnixMillis};

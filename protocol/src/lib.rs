@@ -5,6 +5,7 @@
 //! peer: a size limit is checked before anything is allocated for it, and nothing panics.
 
 pub mod advert;
+pub mod chain;
 pub mod digest;
 pub mod envelope;
 pub mod frame;
@@ -14,6 +15,10 @@ pub mod limits;
 pub mod membership;
 pub mod names;
 pub mod record_key;
+pub mod weights;
 
 pub use envelope::{Payload, Signed, Verified};
-pub use ids::{ModelName, NodeId, RequestId, Seed, Sequence, UnixMillis};
+pub use ids::{
+    ChannelId, DeploymentId, LeaseId, ManifestId, ModelName, NodeId, RequestId, Seed, Sequence,
+    UnixMillis,
+};

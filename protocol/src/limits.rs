@@ -230,3 +230,99 @@ pub const MAX_REVOCATIONS_REQUEST_BYTES: usize = 4 << 10;
 /// A `RevocationsReply`: [`MAX_REVOCATION_LISTS`] of the longest lists with their envelopes and
 /// delegations (50 KiB each), and as many heads.
 pub const MAX_REVOCATIONS_REPLY_BYTES: usize = 864 << 10;
+
+/// How often a head renews a lease.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+
+/// How long a lease holds without renewal: two may be lost, and a head that is gone holds nothing
+/// for longer.
+pub const LEASE_LIFETIME: Duration = Duration::from_secs(3 * 10);
+
+/// How long a peer may take to answer a request for a lease: it looks into its own tables only.
+/// Two tries fit between two renewals.
+pub const LEASE_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A `LeaseRequest` or `LeaseReply`: the longest model's name or cause, and room for later fields.
+pub const MAX_LEASE_BYTES: usize = 1 << 10;
+
+/// Cells of a stage's KV cache: sixteen of the longest contexts. What a machine holds is far less.
+pub const MAX_LEASE_CELLS: u32 = 16 << 20;
+
+/// Sequences of one stage: llama.cpp's own bound.
+pub const MAX_LEASE_SEQUENCES: u32 = 256;
+
+/// Tokens of one batch of a stage: llama.cpp's own batch; of wide models fewer fit a frame.
+pub const MAX_LEASE_BATCH_TOKENS: u32 = 2048;
+
+/// What a stage says of itself for people: a line.
+pub const MAX_LEASE_CAUSE_BYTES: usize = 256;
+
+/// One token through the layers of a stage, seconds: a disk that swaps; slower is of no use.
+pub const MAX_DECODE_SECONDS: f32 = 3600.0;
+
+/// The longest time after which a refused head is told to try again.
+pub const MAX_LEASE_RETRY: Duration = Duration::from_secs(3600);
+
+/// A stage's payload: hidden states of 512 tokens of 4096 f32, and 64 KiB for what is said of
+/// them (parts, sampling orders). Longer batches go in several.
+pub const MAX_STAGE_PAYLOAD_BYTES: usize = (8 << 20) + (64 << 10);
+
+/// A whole stage frame: the longest payload and its header (4 bytes length, kind, channel).
+pub const MAX_STAGE_FRAME_BYTES: usize = MAX_STAGE_PAYLOAD_BYTES + 13;
+
+/// What a stage frame counts for at least, against the credit of its channel: each is an entry in
+/// a queue, however short. It bounds the frames of a window to about 4,000.
+pub const MIN_STAGE_FRAME_COST: u32 = 4 << 10;
+
+/// Credit of a channel when it opens, and the most that it ever has: two of the longest frames, so
+/// that one is on its way while one is worked on. Half of it is at least one frame, so whoever
+/// grants at each half never leaves a sender without credit for its next frame.
+pub const STAGE_WINDOW_BYTES: u32 = 2 * ((8 << 20) + (64 << 10) + 13);
+
+/// Channels that are open on one stream between neighbours: each is a deployment's hop, and may
+/// hold a window of memory at the receiver.
+pub const MAX_STAGE_CHANNELS: usize = 64;
+
+/// Files of one model: the largest open ones are split into some two hundred.
+pub const MAX_MODEL_FILES: usize = 1024;
+
+/// Bytes of all files of one model: 1 TiB, thrice the largest open one.
+pub const MAX_MODEL_BYTES: u64 = 1 << 40;
+
+/// The smallest chunk of a model's files: a page of the disk. Its hash is a 128th of it.
+pub const MIN_CHUNK_BYTES: u64 = 4 << 10;
+
+/// The largest chunk: it is held in memory until its hash is known, for each stream that is read.
+pub const MAX_CHUNK_BYTES: u64 = 1 << 20;
+
+/// Chunks that a model is cut into, before chunks are at their largest: a slice of a few ranges
+/// that is a tenth of it is then rounded up by less than a hundredth.
+pub const MAX_SMALL_CHUNKS: u64 = 4096;
+
+/// Chunks of one model: [`MAX_MODEL_BYTES`] in the largest ones, and a short one of each file.
+pub const MAX_MODEL_CHUNKS: u32 = (1 << 20) + 1024;
+
+/// A model's manifest: a mark, lengths of [`MAX_MODEL_FILES`] files, [`MAX_MODEL_CHUNKS`] hashes.
+pub const MAX_MANIFEST_BYTES: usize = 20 + 8 * MAX_MODEL_FILES + 32 * ((1 << 20) + 1024);
+
+/// Bytes of a model's file that one request asks for. Streams to a peer are counted, so a fast
+/// line needs few long ones.
+pub const MAX_RANGE_BYTES: u64 = 64 << 20;
+
+/// A `WeightsRequest`: an id and three numbers are 60 bytes, and room for later fields.
+pub const MAX_WEIGHTS_REQUEST_BYTES: usize = 256;
+
+/// Runs of chunks that a peer says it holds: a slice is a few, an expert shard one for each
+/// tensor. Of more the longest are told.
+pub const MAX_HELD_RUNS: usize = 4096;
+
+/// A `WeightsReply`: [`MAX_HELD_RUNS`] pairs of numbers of up to 4 bytes, and room for later fields.
+pub const MAX_WEIGHTS_REPLY_BYTES: usize = 34 << 10;
+
+/// A frame of a model's bytes: short enough that a limited upload goes round many streams within
+/// [`MAX_WEIGHTS_SILENCE`].
+pub const MAX_WEIGHTS_FRAME_BYTES: usize = 16 << 10;
+
+/// How long nothing may come of a model's bytes, or be taken of them: an upload that its owner
+/// limits is slow, and there are no heartbeats.
+pub const MAX_WEIGHTS_SILENCE: Duration = Duration::from_secs(30);

@@ -40,6 +40,8 @@ pub enum Protocol {
     Generate,
     /// A request for embeddings and its answer.
     Embed,
+    /// A head's request for a stage and its answer.
+    Lease,
     /// Hidden states and tokens between the stages of a chain.
     Stage,
     /// Round-trip time.
@@ -50,19 +52,23 @@ pub enum Protocol {
     Adverts,
     /// Who has newer lists of revocations, and the lists.
     Revocations,
+    /// Parts of a model's files.
+    Weights,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Admission,
         Self::Generate,
         Self::Embed,
+        Self::Lease,
         Self::Stage,
         Self::Probe,
         Self::Kademlia,
         Self::Adverts,
         Self::Revocations,
+        Self::Weights,
     ];
 
     /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`; of admission,
@@ -72,11 +78,13 @@ impl Protocol {
             Self::Admission => return "/shoal/admission/1".to_owned(),
             Self::Generate => ("generate", 1),
             Self::Embed => ("embed", 1),
+            Self::Lease => ("lease", 1),
             Self::Stage => ("stage", 1),
             Self::Probe => ("probe", 1),
             Self::Kademlia => ("kad", 1),
             Self::Adverts => ("adverts", 1),
             Self::Revocations => ("revocations", 1),
+            Self::Weights => ("weights", 1),
         };
         format!("/shoal/{swarm}/{name}/{version}")
     }
@@ -229,11 +237,13 @@ mod tests {
                 "/shoal/admission/1",
                 "/shoal/public/generate/1",
                 "/shoal/public/embed/1",
+                "/shoal/public/lease/1",
                 "/shoal/public/stage/1",
                 "/shoal/public/probe/1",
                 "/shoal/public/kad/1",
                 "/shoal/public/adverts/1",
                 "/shoal/public/revocations/1",
+                "/shoal/public/weights/1",
             ]
         );
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
