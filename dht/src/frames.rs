@@ -1,5 +1,7 @@
 //! Frames over a stream: the bytes of [`protocol::frame`] moved. It knows no message.
 
+use std::io::ErrorKind;
+
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use protocol::frame::{Decoder, Frame, FrameError, encode_data};
@@ -13,6 +15,8 @@ const CHUNK_BYTES: usize = 4 << 10;
 pub(crate) enum ReadError {
     /// The stream ended or broke.
     Closed,
+    /// The peer does not speak the protocol.
+    Unsupported,
     /// What came is no frame, or one over the limit.
     Frame(FrameError),
 }
@@ -52,12 +56,13 @@ impl FrameReader {
         let filled = self.buffer.len();
         self.buffer.resize(filled + CHUNK_BYTES, 0);
         let read = stream.read(&mut self.buffer[filled..]).await;
-        let read = read.unwrap_or(0);
-        self.buffer.truncate(filled + read);
-        if read == 0 {
-            return Err(ReadError::Closed);
+        let count = *read.as_ref().unwrap_or(&0);
+        self.buffer.truncate(filled + count);
+        match read {
+            Ok(count) if count > 0 => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(ReadError::Unsupported),
+            _ => Err(ReadError::Closed),
         }
-        Ok(())
     }
 }
 

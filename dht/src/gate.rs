@@ -9,15 +9,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm, behaviour::AddressChange, derive_prelude::Either, dummy,
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::AddressChange,
+        derive_prelude::Either, dummy,
     },
 };
 
@@ -85,6 +86,17 @@ impl<B> Gated<B> {
     /// The behaviour.
     pub fn inner_mut(&mut self) -> &mut B {
         &mut self.inner
+    }
+
+    /// The connection that an event of the inner behaviour goes to. "Any" is one inside: libp2p
+    /// takes any of the peer's, and panics where that one has no such handler.
+    fn addressee(&self, peer: PeerId, wanted: &NotifyHandler) -> Option<NotifyHandler> {
+        let mut inside = self.inside.iter().filter(|(_, p)| **p == peer);
+        let found = match wanted {
+            NotifyHandler::Any => inside.next(),
+            NotifyHandler::One(id) => inside.find(|(inside, _)| *inside == id),
+        };
+        found.map(|(id, _)| NotifyHandler::One(*id))
     }
 
     /// Connections of a peer that the inner behaviour knows of, but for `except`.
@@ -209,7 +221,25 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gated<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(cx).map(|event| event.map_in(Either::Left))
+        loop {
+            let event = ready!(self.inner.poll(cx)).map_in(Either::Left);
+            let ToSwarm::NotifyHandler {
+                peer_id,
+                handler,
+                event,
+            } = event
+            else {
+                return Poll::Ready(event);
+            };
+            // What nobody inside could take is over.
+            if let Some(handler) = self.addressee(peer_id, &handler) {
+                return Poll::Ready(ToSwarm::NotifyHandler {
+                    peer_id,
+                    handler,
+                    event,
+                });
+            }
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use std::{sync::Arc, time::Duration};
 use protocol::{
     ModelName, NodeId,
     advert::Profile,
+    chain::{LeaseReply, LeaseRequest},
     membership::{Chain, wire},
     names::Protocol,
 };
@@ -42,6 +43,7 @@ pub use self::{
 };
 use crate::{
     core::membership::{Credential, ListError},
+    lease::{self, LeaseError},
     streams::Stream,
     view::View,
 };
@@ -222,6 +224,23 @@ impl Network {
         let sent = self.commands.send(command).await;
         sent.map_err(|_| OpenError::Left)?;
         answer.await.map_err(|_| OpenError::Left)?
+    }
+
+    /// Asks a peer for a lease, or about one.
+    ///
+    /// # Errors
+    /// Every [`LeaseError`]. A peer that broke the protocol is blamed already.
+    pub async fn lease(
+        &self,
+        peer: NodeId,
+        request: &LeaseRequest,
+    ) -> Result<LeaseReply, LeaseError> {
+        let stream = self.open(peer, Protocol::Lease).await?;
+        let reply = lease::ask(stream, request).await;
+        if reply.as_ref().is_err_and(LeaseError::is_violation) {
+            self.blame(peer);
+        }
+        reply
     }
 
     /// Says that a peer broke the protocol that it spoke on a stream. Whoever does so twice within

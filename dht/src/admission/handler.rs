@@ -234,7 +234,9 @@ impl Channel {
         match then {
             Then::Listen => match self.reader.next(&mut self.stream).await {
                 Ok(message) => Ok(Some(message)),
-                Err(ReadError::Closed) => Err(AdmissionFailure::Closed.into()),
+                Err(ReadError::Closed | ReadError::Unsupported) => {
+                    Err(AdmissionFailure::Closed.into())
+                }
                 Err(ReadError::Frame(error)) => Err(error.into()),
             },
             Then::Finish => self.stream.close().await.map(|()| None).map_err(closed),

@@ -152,12 +152,25 @@ async fn connections_are_counted_from_the_first_inside() {
     let address = listen(&mut listener).await;
     let member = *listener.local_peer_id();
     let outside = connect(&mut listener, &mut dialer, &address).await;
+    let any = |dialer: &Swarm<Gated<Counting>>| {
+        let found = dialer.behaviour().addressee(member, &NotifyHandler::Any);
+        let Some(NotifyHandler::One(id)) = found else {
+            return None;
+        };
+        Some(id)
+    };
+    assert_eq!(any(&dialer), None);
     dialer.behaviour_mut().admit(member);
     let first = connect(&mut listener, &mut dialer, &address).await;
     let second = connect(&mut listener, &mut dialer, &address).await;
     assert!(!dialer.behaviour().is_inside(outside));
     assert!(dialer.behaviour().is_inside(first) && dialer.behaviour().is_inside(second));
     assert_eq!(dialer.behaviour().inner().opened, [0, 1]);
+    assert_eq!(any(&dialer), Some(first));
+    let named = dialer
+        .behaviour()
+        .addressee(member, &NotifyHandler::One(outside));
+    assert!(named.is_none());
     for connection in [first, outside, second] {
         dialer.close_connection(connection);
         until(&mut listener, &mut dialer, |event| {

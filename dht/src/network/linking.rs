@@ -41,7 +41,7 @@ impl Link {
         self.remote.map_or(Scope::Global, |remote| remote.scope())
     }
 
-    fn path(&self) -> Path {
+    pub(super) fn path(&self) -> Path {
         self.remote.map_or(Path::Relayed, |_| Path::Direct)
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     core::{connections::Traffic, score::Offence},
     peer::{node_id, peer_id},
     streams::{Event, Limit, OpenId, Stream},
+    view::Path,
 };
 
 /// Wishes that wait for a dial: each is a request under way.
@@ -39,7 +40,13 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_ADDRESSES: usize = 12;
 
 /// Protocols whose streams are handed to the node.
-const SERVED: [Protocol; 2] = [Protocol::Generate, Protocol::Embed];
+const SERVED: [Protocol; 5] = [
+    Protocol::Generate,
+    Protocol::Embed,
+    Protocol::Lease,
+    Protocol::Stage,
+    Protocol::Weights,
+];
 
 /// Why there is no stream to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +61,9 @@ pub enum OpenError {
     /// The connection broke, or the peer does not speak the protocol.
     #[error("the peer gave no stream")]
     Refused,
+    /// The peer is connected through a relay only, which does not carry hidden states.
+    #[error("the peer is reached through a relay only")]
+    Relayed,
     /// This node has left the swarm.
     #[error("this node has left the swarm")]
     Left,
@@ -139,9 +149,15 @@ impl Actor {
     /// A direct connection if there is one; through a relay only text and control go.
     fn open_on_link(&mut self, node: NodeId, protocol: Protocol, answer: Answer) {
         let name = self.opening.names.get(&protocol).cloned();
-        let connection = self.linking.choose(node, Traffic::Control);
+        let connection = self.linking.choose(node, traffic(protocol));
         let (Some(name), Some(connection)) = (name, connection) else {
-            let _ = answer.send(Err(OpenError::Refused));
+            let is_relayed = self.linking.path(node) == Some(Path::Relayed);
+            let error = if is_relayed && traffic(protocol) == Traffic::Data {
+                OpenError::Relayed
+            } else {
+                OpenError::Refused
+            };
+            let _ = answer.send(Err(error));
             return;
         };
         let streams = &mut self.swarm.behaviour_mut().inside.inner_mut().streams;
@@ -202,13 +218,24 @@ impl Actor {
     }
 
     /// A peer's stream: handed on, unless the peer opens more than anybody needs.
-    fn on_inbound(&mut self, from: &PeerId, protocol: &StreamProtocol, stream: Stream) {
+    fn on_inbound(
+        &mut self,
+        from: &PeerId,
+        connection: ConnectionId,
+        protocol: &StreamProtocol,
+        stream: Stream,
+    ) {
         let mut names = self.opening.names.iter();
         let protocol = names.find_map(|(p, name)| (name == protocol).then_some(*p));
         let (Some(peer), Some(protocol)) = (node_id(from), protocol) else {
             return;
         };
-        if !self.is_allowed(from, Limited::Streams) {
+        if !self.is_allowed(from, limited(protocol)) {
+            return;
+        }
+        let link = self.linking.link(connection);
+        let is_direct = link.is_some_and(|link| link.remote.is_some());
+        if traffic(protocol) == Traffic::Data && !is_direct {
             return;
         }
         let inbound = Inbound {
@@ -254,7 +281,7 @@ impl Actor {
                 stream,
             } => {
                 self.linking.on_stream_opened(connection, now);
-                self.on_inbound(&peer, &protocol, stream);
+                self.on_inbound(&peer, connection, &protocol, stream);
             }
             Event::Closed { connection, .. } => self.linking.on_stream_closed(connection, now),
             Event::Refused {
@@ -264,6 +291,23 @@ impl Actor {
             } => self.on_offence(&peer, Offence::RateExcess),
             Event::Refused { .. } => {}
         }
+    }
+}
+
+/// What a protocol's streams carry.
+fn traffic(protocol: Protocol) -> Traffic {
+    match protocol {
+        Protocol::Stage | Protocol::Weights => Traffic::Data,
+        _ => Traffic::Control,
+    }
+}
+
+/// What a peer's streams of a protocol count against.
+fn limited(protocol: Protocol) -> Limited {
+    match protocol {
+        Protocol::Lease => Limited::Leases,
+        Protocol::Stage => Limited::Links,
+        _ => Limited::Streams,
     }
 }
 

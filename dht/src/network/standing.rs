@@ -34,6 +34,19 @@ const STREAMS: Quota = Quota {
     per_second: 20.0,
 };
 
+/// Requests for leases of one head: each stage that it holds here is renewed every ten seconds, and
+/// a chain that is planned anew asks again at once.
+const LEASES: Quota = Quota {
+    burst: 64,
+    per_second: 4.0,
+};
+
+/// Streams of one neighbour in chains: there is one at a time, and another when it broke.
+const LINKS: Quota = Quota {
+    burst: 16,
+    per_second: 0.5,
+};
+
 /// All of it together: what an honest peer never reaches at once.
 const IN_ALL: Quota = Quota {
     burst: 512,
@@ -46,6 +59,8 @@ pub(super) enum Limited {
     Queries,
     Gossip,
     Streams,
+    Leases,
+    Links,
 }
 
 /// The limits and the offences of all peers.
@@ -61,6 +76,8 @@ impl Standing {
             (Limited::Queries, QUERIES),
             (Limited::Gossip, GOSSIP),
             (Limited::Streams, STREAMS),
+            (Limited::Leases, LEASES),
+            (Limited::Links, LINKS),
         ];
         Self {
             scores: Scores::default(),

@@ -23,7 +23,7 @@ pub(super) fn is_garbage(error: &io::Error) -> bool {
 async fn read<T: AsyncRead + Unpin>(stream: &mut T, limit: usize) -> io::Result<bytes::Bytes> {
     let payload = FrameReader::new(limit).next(stream).await;
     payload.map_err(|error| match error {
-        ReadError::Closed => io::ErrorKind::UnexpectedEof.into(),
+        ReadError::Closed | ReadError::Unsupported => io::ErrorKind::UnexpectedEof.into(),
         ReadError::Frame(error) => io::Error::new(io::ErrorKind::InvalidData, error),
     })
 }

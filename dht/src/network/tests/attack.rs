@@ -303,3 +303,41 @@ async fn who_breaks_the_protocol_of_requests_is_banned() {
     }
     is_well(&mut victim, &honest, &attacker).await;
 }
+
+/// Blames whoever says on a link what no peer does, as a whole node would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_breaks_the_protocol_of_stages_is_banned() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    let (links, running) = crate::links::StageLinks::new(victim.network.clone());
+    let serving = async {
+        while let Some(Inbound { peer, stream, .. }) = victim.inbound.recv().await {
+            links.accept(peer, stream).await;
+        }
+    };
+    let attacking = async {
+        // The first time it is disconnected, the second time banned.
+        for _ in 0..2 {
+            let mut steps = 0_u32;
+            attacker
+                .attack(&address, |attacker, peer, connection| {
+                    steps += 1;
+                    if steps.is_multiple_of(50) {
+                        let streams = &mut attacker.swarm.behaviour_mut().streams;
+                        streams.open(peer, connection, named(Protocol::Stage));
+                    }
+                    for stream in &mut attacker.held {
+                        let _ = stream.write(&HUGE).now_or_never();
+                        let _ = stream.flush().now_or_never();
+                    }
+                })
+                .await;
+        }
+    };
+    tokio::select! {
+        () = serving => unreachable!("the victim goes on"),
+        () = running => unreachable!("its links go on"),
+        () = attacking => {}
+    }
+    is_well(&mut victim, &honest, &attacker).await;
+}

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use libp2p::{Multiaddr, StreamProtocol, swarm::SwarmEvent};
 use protocol::{
     Sequence, UnixMillis,
     membership::{Certificate, Invite, InviteId, Issuer, Revocations, Role, Swarm, wire as signed},
@@ -16,6 +17,7 @@ use crate::{
         join::{Cause, Way},
         membership::{Grant, InviteLedger, LedgerEntry, Roster},
     },
+    streams::{self, OpenStreamError, Streams},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -178,6 +180,49 @@ async fn a_stranger_with_the_address_hears_nothing() {
         assert!(!view.peers.contains_key(&node_of(stranger)));
     }
     assert!(view.peers.contains_key(&member.network.own()));
+}
+
+/// Whatever is spoken between members, a stranger is not answered in it.
+#[tokio::test]
+async fn a_stranger_is_spoken_to_in_no_protocol_of_members() {
+    let (_server, list) = desk(1).await;
+    let tcp = list
+        .iter()
+        .find(|address| address.contains("/tcp/"))
+        .unwrap();
+    let mut stranger = other_peer(|_| Streams::new(Vec::new()));
+    stranger.dial(tcp.parse::<Multiaddr>().unwrap()).unwrap();
+    let members = [
+        Protocol::Generate,
+        Protocol::Embed,
+        Protocol::Lease,
+        Protocol::Stage,
+    ];
+    let mut refused = 0;
+    let refusing = async {
+        while refused < members.len() {
+            match stranger.select_next_some().await {
+                SwarmEvent::ConnectionEstablished {
+                    peer_id,
+                    connection_id,
+                    ..
+                } => {
+                    for protocol in members {
+                        let name = StreamProtocol::try_from_owned(protocol.of(&lab().name));
+                        let streams = stranger.behaviour_mut();
+                        streams.open(peer_id, connection_id, name.unwrap());
+                    }
+                }
+                SwarmEvent::Behaviour(streams::Event::Opened { result, .. }) => {
+                    let error = result.expect_err("no stream to a stranger");
+                    assert!(matches!(error, OpenStreamError::Unsupported), "{error}");
+                    refused += 1;
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refusing).await.unwrap();
 }
 
 #[tokio::test]
