@@ -5,7 +5,9 @@
 pub mod admission;
 pub mod batcher;
 pub mod governor;
+pub mod holdings;
 pub mod logprob;
+pub mod ngram;
 pub mod restart;
 pub mod rng;
 pub mod scheduler;
@@ -13,5 +15,6 @@ pub mod schema;
 pub mod select;
 pub mod session;
 pub mod slots;
+pub mod speculation;
 pub mod suspects;
 pub mod text;

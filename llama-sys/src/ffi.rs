@@ -6,10 +6,15 @@
 
 pub(crate) mod backend;
 pub(crate) mod batch;
+mod capture;
 pub(crate) mod context;
 pub(crate) mod device;
 pub(crate) mod model;
 pub(crate) mod sampler;
 pub(crate) mod schema;
+pub(crate) mod table;
 mod threads;
 pub(crate) mod vocab;
+
+#[cfg(test)]
+mod tests;

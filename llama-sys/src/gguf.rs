@@ -14,11 +14,13 @@ mod error;
 mod facts;
 mod header;
 pub mod limits;
+pub mod slice;
 pub mod specimen;
 mod split;
 mod tensor;
 mod tensor_type;
 mod value;
+mod weights;
 mod writer;
 
 pub use error::GgufError;
@@ -31,6 +33,7 @@ pub use split::{Model, ModelError, SplitName};
 pub use tensor::Tensor;
 pub use tensor_type::TensorType;
 pub use value::{Array, Entry, Items, Value, ValueType};
+pub use weights::{LayerBytes, TensorSum};
 pub use writer::Builder;
 
 #[cfg(test)]

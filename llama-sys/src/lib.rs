@@ -11,5 +11,7 @@ pub mod gguf;
 pub mod hardware;
 #[cfg(feature = "llama")]
 pub mod local;
+pub mod stage;
 pub mod supervisor;
+mod wire;
 pub mod worker;

@@ -7,14 +7,19 @@
 //! llama.cpp can abort the process. Who must not die with it puts this engine into a process of
 //! its own; it knows nothing of that.
 
+mod chain;
 mod chooser;
 mod config;
 mod embedder;
 mod grammar;
+mod head;
 mod loaded;
-mod logprobs;
 mod prompt;
+mod ring;
 mod runner;
+mod slice;
+mod speaker;
+mod stage;
 mod task;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,9 +30,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use config::{LoadError, LocalConfig};
+pub use slice::SliceStage;
 
 use crate::engine::{Engine, EngineState, Event, Job, JobError, Load, ModelInfo, Prompt};
 use crate::ffi::model::Model;
+use crate::stage::{FromHead, HeadConfig, ToHead};
 use runner::{Command, Runner};
 
 /// Commands under way to the thread. A full channel makes callers wait, which is all it does:
@@ -101,20 +108,52 @@ impl LocalEngine {
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self, LoadError> {
         let loaded = loaded::Loaded::load(config, &mut progress)?;
+        let facts = Facts {
+            model: loaded.model(),
+            info: loaded.info(),
+            generates: loaded.generates(),
+            embedding_tokens: loaded.embedding_tokens(),
+            queue_limit: config.queue_limit,
+        };
+        Self::start(facts, loaded.into_parts())
+    }
+
+    /// Loads the head of a chain and starts its thread. It answers nothing before it is told that
+    /// its ring is there ([`LocalEngine::tell`]); what it says to the ring comes out of the
+    /// receiver.
+    ///
+    /// # Errors
+    /// [`LoadError`], with llama.cpp's own words where it has any.
+    pub fn load_head(config: &HeadConfig) -> Result<(Self, mpsc::Receiver<FromHead>), LoadError> {
+        let (head, messages) = head::load(config)?;
+        let facts = Facts {
+            model: head.model,
+            info: head.info,
+            generates: true,
+            embedding_tokens: 0,
+            queue_limit: config.queue_limit,
+        };
+        Ok((Self::start(facts, head.parts)?, messages))
+    }
+
+    fn start(facts: Facts, parts: loaded::Parts) -> Result<Self, LoadError> {
+        let Facts {
+            model,
+            info,
+            generates,
+            embedding_tokens,
+            queue_limit,
+        } = facts;
         let (commands, receiver) = mpsc::channel(COMMAND_BUFFER);
         let shared = Arc::new(Shared::new());
-        let info = loaded.info();
-        let (model, generates) = (loaded.model(), loaded.generates());
-        let embedding_tokens = loaded.embedding_tokens();
         shared.state.send_replace(EngineState::Ready(info.clone()));
-        let parts = loaded.into_parts();
         let runner = Runner::new(parts, receiver, commands.downgrade(), Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("llama".into())
             .spawn(move || runner.run())
             .map_err(LoadError::Thread)?;
         Ok(Self {
-            most_jobs: info.parallel as usize + config.queue_limit as usize,
+            most_jobs: info.parallel as usize + queue_limit as usize,
             model,
             info,
             generates,
@@ -129,6 +168,15 @@ impl LocalEngine {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Tells the head of a chain of its ring, or gives it what came back. Nothing happens with a
+    /// whole model.
+    ///
+    /// # Errors
+    /// [`JobError::Stopping`] when the thread has ended.
+    pub async fn tell(&self, event: ToHead) -> Result<(), JobError> {
+        self.send(Command::Ring(event)).await
     }
 
     /// Counts a job in, unless the queue is full or the engine is stopping.
@@ -167,6 +215,15 @@ impl LocalEngine {
             .await
             .map_err(|_| JobError::Stopping)
     }
+}
+
+/// What the handle knows of what the thread has.
+struct Facts {
+    model: Arc<Model>,
+    info: ModelInfo,
+    generates: bool,
+    embedding_tokens: u32,
+    queue_limit: u32,
 }
 
 /// A job that is counted; not any more once this is dropped, unless it was handed over.

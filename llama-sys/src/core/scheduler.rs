@@ -2,9 +2,11 @@
 //! of each are computed. It puts [`Session`]s, [`Slots`], [`Admission`] and the sharing of the
 //! batch together and says what is to be done; the engine's thread does it and reports back.
 //!
-//! A round: [`Scheduler::plan`]; the cache operations and the batch of the [`Plan`] are carried
-//! out; [`Scheduler::computed`] (or [`Scheduler::retract`] where it failed); what was sampled goes
-//! to [`Scheduler::session_mut`]; jobs that ended are [`Scheduler::remove`]d.
+//! A round: [`Scheduler::plan`]; the cache operations and the batch of the [`Plan`] go to whoever
+//! carries them out, and [`Scheduler::dispatched`] says so; what was sampled goes to
+//! [`Scheduler::session_mut`]; jobs that ended are [`Scheduler::remove`]d. Further rounds may be
+//! planned before the first has come back: a job takes part in none while its token is awaited.
+//! Of what comes back late, only what is of the job's present [`Scheduler::epoch`] counts.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,8 @@ struct Job {
     /// Tokens that came from the cache when it first began.
     cached: Option<usize>,
     paused: bool,
+    /// Times that what it had computed was put in question.
+    epoch: u32,
 }
 
 /// The jobs of one model.
@@ -42,12 +46,7 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            slots: Slots::new(
-                limits.sequences,
-                limits.cells,
-                limits.reuse,
-                limits.parked_tokens,
-            ),
+            slots: limits.slots(),
             queue: Admission::new(limits.queue),
             limits,
             jobs: BTreeMap::new(),
@@ -76,6 +75,7 @@ impl Scheduler {
             place: None,
             cached: None,
             paused: false,
+            epoch: 0,
         };
         self.jobs.insert(id, job);
         Ok(())
@@ -116,6 +116,13 @@ impl Scheduler {
     #[must_use]
     pub fn cached_tokens(&self, id: JobId) -> Option<usize> {
         self.jobs.get(&id)?.cached
+    }
+
+    /// Changes whenever the job is computed anew: results of batches before that are of no use.
+    /// `None`: there is no such job.
+    #[must_use]
+    pub fn epoch(&self, id: JobId) -> Option<u32> {
+        self.jobs.get(&id).map(|j| j.epoch)
     }
 
     /// The jobs that wait: the index is the number of jobs ahead.
@@ -195,6 +202,7 @@ impl Scheduler {
             return false;
         };
         job.session.rewind(cached);
+        job.epoch += 1;
         job.place = Some(slot);
         job.cached = job.cached.or(Some(cached.min(job.session.prompt_tokens())));
         self.queue.remove(id);
@@ -299,8 +307,8 @@ impl Scheduler {
         }
     }
 
-    /// The plan's batch was computed.
-    pub fn computed(&mut self, work: &[Work]) {
+    /// The plan's batch is on its way. Whatever does not come back computed is [`Self::lost`].
+    pub fn dispatched(&mut self, work: &[Work]) {
         for part in work {
             if let Some(job) = self.jobs.get_mut(&part.job) {
                 job.session.computed(part.step);
@@ -308,19 +316,15 @@ impl Scheduler {
         }
     }
 
-    /// A part of a batch was not computed: its tokens are not in the cache.
-    pub fn retract(&mut self, part: &Work, ops: &mut Vec<KvOp>) {
-        self.slots.cut(part.slot, part.step.keep_n, ops);
-    }
-
-    /// A part that was retracted is tried again, by itself.
-    pub fn replace(&mut self, part: &Work, ops: &mut Vec<KvOp>) -> bool {
-        let job = self.jobs.get(&part.job);
-        let Some(job) = job.filter(|j| j.place == Some(part.slot)) else {
-            return false;
-        };
-        let tokens = job.session.tokens(part.step);
-        self.slots.extend(part.slot, tokens, ops)
+    /// The whole cache is gone: whoever runs waits for a place in another one, in the order of
+    /// arrival, and is computed from the beginning.
+    pub fn forget_cache(&mut self) {
+        let placed = self.jobs.iter().filter(|(_, j)| j.place.is_some());
+        let placed: Vec<JobId> = placed.map(|(id, _)| *id).collect();
+        for id in placed.into_iter().rev() {
+            self.give_way(id);
+        }
+        self.slots = self.limits.slots();
     }
 
     /// The cache lost what `slot` held (a cut that its architecture does not allow). Whoever
@@ -329,6 +333,7 @@ impl Scheduler {
         self.slots.cut(slot, 0, ops);
         if let Some(job) = self.jobs.values_mut().find(|j| j.place == Some(slot)) {
             job.session.rewind(0);
+            job.epoch += 1;
             job.cached = Some(0);
         }
     }

@@ -5,12 +5,17 @@
 //! A step says how many tokens of the context to keep, so a rollback (a rejected draft, a cache
 //! that was taken away, another peer) is nothing but a step with a smaller `keep_n`.
 //!
+//! Drafted tokens may lie behind the history's end ([`Session::draft`]): steps go on into them, and
+//! what is sampled either confirms the first of them or drops them all. Where drafts come from, and
+//! which results count, is not known here. Without drafts nothing of this shows.
+//!
 //! | state | event | then |
 //! |---|---|---|
 //! | prefill | [`Session::computed`], history not at its end | prefill |
 //! | prefill, decode | [`Session::sampled`] with a token | decode |
 //! | prefill, decode | an end token, a stop string, a limit | ended |
-//! | any | [`Session::rewind`] | prefill |
+//! | decode | [`Session::sampled`] with another token than the first draft | decode, without drafts |
+//! | any | [`Session::rewind`] | prefill, without drafts |
 
 use std::collections::VecDeque;
 
@@ -42,16 +47,20 @@ pub struct SessionParams {
     pub stop: Vec<String>,
 }
 
-/// What to compute next: keep `keep_n` tokens of the context, then append the history's tokens
-/// `keep_n..keep_n + n`.
+/// What to compute next: keep `keep_n` tokens of the context, then append the tokens
+/// `keep_n..keep_n + n` of the history and the drafts behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// Tokens of the context that stay.
     pub keep_n: usize,
     /// Tokens to compute.
     pub n: usize,
-    /// The last of them is the history's last: a token is to be sampled after it.
+    /// The history's last token is among them, or drafts behind it are: tokens are to be sampled
+    /// after that last one and after each draft.
     pub wants_sample: bool,
+    /// Of the tokens, the last ones that are drafts. Where all are, the step assumes that the drafts
+    /// before it are accepted, and the first of its own, too.
+    pub drafted: usize,
 }
 
 /// How an answer ended.
@@ -68,7 +77,10 @@ pub struct Ending {
 /// One answer.
 #[derive(Debug)]
 pub struct Session {
-    history: Vec<u32>,
+    /// The history, and drafts behind it.
+    text: Vec<u32>,
+    /// Tokens of `text` that are the history.
+    certain: usize,
     prompt_tokens: usize,
     /// The history ends the answer when it is this long.
     limit: usize,
@@ -108,7 +120,8 @@ impl Session {
             });
         }
         let mut session = Self {
-            history: params.prompt,
+            text: params.prompt,
+            certain: prompt_tokens,
             prompt_tokens,
             limit: context.min(prompt_tokens.saturating_add(wanted)),
             computed: 0,
@@ -124,7 +137,7 @@ impl Session {
     }
 
     fn replay(&mut self, resume: &[u32], lexicon: &dyn Lexicon, delta: &mut Delta) {
-        if self.history.len() >= self.limit {
+        if self.certain >= self.limit {
             self.end_by_length(delta);
         }
         self.skip_tokens = resume.len();
@@ -136,13 +149,25 @@ impl Session {
     /// All tokens: the prompt's, then the answer's.
     #[must_use]
     pub fn history(&self) -> &[u32] {
-        &self.history
+        &self.text[..self.certain]
+    }
+
+    /// All tokens, and the drafts behind them.
+    #[must_use]
+    pub fn text(&self) -> &[u32] {
+        &self.text
+    }
+
+    /// The drafts behind the history's end that were neither confirmed nor dropped.
+    #[must_use]
+    pub fn drafts(&self) -> &[u32] {
+        &self.text[self.certain..]
     }
 
     /// The tokens of a step.
     #[must_use]
     pub fn tokens(&self, step: Step) -> &[u32] {
-        &self.history[step.keep_n..step.keep_n + step.n]
+        &self.text[step.keep_n..step.keep_n + step.n]
     }
 
     /// Tokens of the prompt.
@@ -154,10 +179,10 @@ impl Session {
     /// The answer's tokens so far.
     #[must_use]
     pub fn answer(&self) -> &[u32] {
-        &self.history[self.prompt_tokens..]
+        &self.text[self.prompt_tokens..self.certain]
     }
 
-    /// Tokens of the context that are computed.
+    /// Tokens of the context that are computed, drafts included.
     #[must_use]
     pub fn computed_tokens(&self) -> usize {
         self.computed
@@ -168,14 +193,48 @@ impl Session {
     pub fn pending(&self) -> usize {
         match self.ending {
             Some(_) => 0,
-            None => self.history.len() - self.computed,
+            None => self.certain.saturating_sub(self.computed),
+        }
+    }
+
+    /// Tokens yet to be computed, drafts included; 0 once the answer ended.
+    #[must_use]
+    pub fn uncomputed(&self) -> usize {
+        match self.ending {
+            Some(_) => 0,
+            None => self.text.len() - self.computed,
         }
     }
 
     /// Tokens that the answer may still grow by.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.limit.saturating_sub(self.history.len())
+        self.limit.saturating_sub(self.certain)
+    }
+
+    /// Drafts that there is room for: with all of them accepted, one token more is sampled.
+    #[must_use]
+    pub fn draft_room(&self) -> usize {
+        self.room().saturating_sub(1 + self.drafts().len())
+    }
+
+    /// Puts drafts behind the history and the drafts that are there. Those are left out that could
+    /// not count: beyond the answer's limits, and from a token on that would end it. How many were
+    /// taken.
+    pub fn draft(&mut self, drafts: &[u32], lexicon: &dyn Lexicon) -> usize {
+        if self.ending.is_some() {
+            return 0;
+        }
+        let (before, room) = (self.text.len(), self.draft_room());
+        let counting = drafts.iter().take_while(|t| !lexicon.ends_answer(**t));
+        self.text.extend(counting.take(room));
+        self.text.len() - before
+    }
+
+    /// Drops all drafts, computed ones too.
+    pub fn drop_drafts(&mut self) {
+        self.text.truncate(self.certain);
+        self.computed = self.computed.min(self.certain);
     }
 
     /// How the answer ended.
@@ -187,27 +246,30 @@ impl Session {
     /// The next step, of at most `most` tokens. `None` when there is nothing to compute.
     #[must_use]
     pub fn step(&self, most: usize) -> Option<Step> {
-        let pending = self.pending();
-        let n = pending.min(most);
+        let n = self.uncomputed().min(most);
+        let end = self.computed + n;
         (n > 0).then_some(Step {
             keep_n: self.computed,
             n,
-            wants_sample: n == pending,
+            wants_sample: end >= self.certain,
+            drafted: end.saturating_sub(self.certain.max(self.computed)),
         })
     }
 
-    /// A step was computed.
+    /// A step was computed, or is under way; to be told before what it gives.
     pub fn computed(&mut self, step: Step) {
-        self.computed = (step.keep_n + step.n).min(self.history.len());
+        self.computed = (step.keep_n + step.n).min(self.text.len());
     }
 
     /// Only the first `keep_n` tokens of the context are still computed, or already are
     /// (a cached prefix). At least one token is always computed anew: its logits are needed.
     pub fn rewind(&mut self, keep_n: usize) {
-        self.computed = keep_n.min(self.history.len() - 1);
+        self.drop_drafts();
+        self.computed = keep_n.min(self.certain - 1);
     }
 
-    /// A token was sampled after the history's last. Puts what can be shown in `delta`; the
+    /// A token was sampled after the history's last: the first draft is confirmed if it is that
+    /// one, else all are dropped. A verdict's tokens are told one after another. Puts what can be shown in `delta`; the
     /// answer's end, if this was it, is [`Self::ending`].
     pub fn sampled(
         &mut self,
@@ -224,7 +286,7 @@ impl Session {
             self.end(FinishReason::Stop, None);
             return;
         }
-        self.history.push(token);
+        self.append(token);
         self.logprobs.extend(logprob);
         self.bytes.clear();
         lexicon.append_bytes(token, &mut self.bytes);
@@ -236,9 +298,17 @@ impl Session {
         if stopped {
             let stop = self.assembler.stop().map(str::to_owned);
             self.end(FinishReason::Stop, stop);
-        } else if self.history.len() >= self.limit {
+        } else if self.certain >= self.limit {
             self.end_by_length(delta);
         }
+    }
+
+    fn append(&mut self, token: u32) {
+        if self.drafts().first() != Some(&token) {
+            self.drop_drafts();
+            self.text.push(token);
+        }
+        self.certain += 1;
     }
 
     /// Ends the answer here, as a model would that has nothing more to say.
@@ -279,7 +349,8 @@ impl Session {
     }
 
     fn end(&mut self, reason: FinishReason, stop: Option<String>) {
-        let answer = self.history.len() - self.prompt_tokens;
+        self.drop_drafts();
+        let answer = self.certain - self.prompt_tokens;
         self.ending = Some(Ending {
             reason,
             stop,

@@ -12,6 +12,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::backend::Backend;
 use super::batch::Batch;
+use super::capture::Capture;
 use super::model::Model;
 use super::threads::ThreadPool;
 
@@ -41,6 +42,37 @@ pub(crate) struct ContextParams {
     pub(crate) threads: u32,
     /// Embeddings instead of logits, and how they are pooled.
     pub(crate) embeddings: Option<Pooling>,
+    /// The hidden states after the last layer instead of logits: the model's layers are followed
+    /// by others elsewhere.
+    pub(crate) capture: bool,
+}
+
+impl ContextParams {
+    /// As llama.cpp wants them.
+    fn raw(&self) -> sys::llama_context_params {
+        // SAFETY: plain values out, nothing passed in.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = self.cells;
+        raw.n_batch = self.batch_tokens;
+        raw.n_ubatch = self.micro_batch_tokens;
+        raw.n_seq_max = self.sequences;
+        raw.n_outputs_max = self.outputs.max(self.sequences);
+        raw.n_threads = self.threads as i32;
+        raw.n_threads_batch = self.threads as i32;
+        raw.kv_unified = true;
+        raw.swa_full = true;
+        raw.no_perf = true;
+        raw.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+        if let Some(pooling) = self.embeddings {
+            raw.embeddings = true;
+            raw.n_outputs_max = self.batch_tokens;
+            raw.pooling_type = match pooling {
+                Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+                Pooling::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
+            };
+        }
+        raw
+    }
 }
 
 /// Why a batch was not computed.
@@ -72,6 +104,8 @@ pub(crate) struct Context {
     params: ContextParams,
     /// Which tokens of the last batch have logits.
     outputs: Vec<i8>,
+    /// Freed after the context, which calls into it.
+    capture: Option<Capture>,
     /// Kept for as long as the context.
     _threads: Option<ThreadPool>,
 }
@@ -81,30 +115,22 @@ pub(crate) struct Context {
 unsafe impl Send for Context {}
 
 impl Context {
-    /// Makes a context. `None` if llama.cpp cannot (memory, an unknown architecture).
+    /// Makes a context. `None` if llama.cpp cannot (memory, an unknown architecture), or the
+    /// model is a vocabulary only.
     pub(crate) fn new(backend: Backend, model: Arc<Model>, params: ContextParams) -> Option<Self> {
-        // SAFETY: plain values out, nothing passed in.
-        let mut raw = unsafe { sys::llama_context_default_params() };
-        raw.n_ctx = params.cells;
-        raw.n_batch = params.batch_tokens;
-        raw.n_ubatch = params.micro_batch_tokens;
-        raw.n_seq_max = params.sequences;
-        raw.n_outputs_max = params.outputs.max(params.sequences);
-        raw.n_threads = params.threads as i32;
-        raw.n_threads_batch = params.threads as i32;
-        raw.kv_unified = true;
-        raw.swa_full = true;
-        raw.no_perf = true;
-        raw.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
-        if let Some(pooling) = params.embeddings {
-            raw.embeddings = true;
-            raw.n_outputs_max = params.batch_tokens;
-            raw.pooling_type = match pooling {
-                Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
-                Pooling::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
-            };
+        if !model.can_compute() {
+            return None;
         }
-        // SAFETY: the model is loaded, and the `Arc` keeps it for as long as the context lives.
+        let mut raw = params.raw();
+        let capture = params.capture.then(|| Capture::new(&model, &params));
+        if let Some(capture) = &capture {
+            // Rows are captured for the tokens whose outputs are wanted only.
+            raw.n_outputs_max = params.batch_tokens;
+            raw.cb_eval = Some(Capture::CALLBACK);
+            raw.cb_eval_user_data = capture.user_data();
+        }
+        // SAFETY: the model is loaded, and the `Arc` keeps it for as long as the context lives; so
+        // does the capture, which `drop` below outlives the context.
         let context = unsafe { sys::llama_init_from_model(model.as_ptr(), raw) };
         let context = NonNull::new(context)?;
         // SAFETY: the context was just made; its memory lives as long as it does.
@@ -124,6 +150,7 @@ impl Context {
             backend,
             params,
             outputs: Vec::new(),
+            capture,
             _threads: threads,
         })
     }
@@ -157,6 +184,9 @@ impl Context {
     pub(crate) fn decode(&mut self, batch: &mut Batch) -> Result<(), DecodeError> {
         self.check(batch)?;
         self.outputs.clear();
+        if let Some(capture) = &mut self.capture {
+            capture.clear();
+        }
         let raw = batch.raw();
         // SAFETY: all arrays of the batch have `n_tokens` entries and live for the call; sizes,
         // tokens and sequences were checked, without which llama.cpp aborts.
@@ -177,28 +207,66 @@ impl Context {
     fn check(&self, batch: &Batch) -> Result<(), DecodeError> {
         let invalid = |what| Err(DecodeError::Invalid(what));
         let outputs = batch.outputs().iter().filter(|o| **o != 0).count();
-        let vocab = self.model.vocab_size() as i32;
         let sequences = self.params.sequences as i32;
         if batch.len() == 0 || batch.len() > self.params.batch_tokens as usize {
             return invalid("number of tokens");
         }
         let most = self.params.outputs.max(self.params.sequences) as usize;
-        if self.params.embeddings.is_none() && outputs > most {
+        let all_fit = self.params.embeddings.is_some() || self.params.capture;
+        if !all_fit && outputs > most {
             return invalid("number of outputs");
         }
-        if !batch.tokens().iter().all(|t| (0..vocab).contains(t)) {
-            return invalid("a token outside the vocabulary");
+        if self.params.capture && outputs != batch.len() {
+            return invalid("a token of a stage whose output is not wanted");
         }
+        self.check_input(batch)?;
         if !batch.sequences().iter().all(|s| (0..sequences).contains(s)) {
             return invalid("a sequence that does not exist");
         }
         Ok(())
     }
 
+    /// Either a token of the vocabulary or a row of hidden state for each place.
+    fn check_input(&self, batch: &Batch) -> Result<(), DecodeError> {
+        let invalid = |what| Err(DecodeError::Invalid(what));
+        let vocab = self.model.vocab_size() as i32;
+        if batch.hidden().is_empty() {
+            if batch.tokens().len() != batch.len() {
+                return invalid("number of tokens");
+            }
+            if !batch.tokens().iter().all(|t| (0..vocab).contains(t)) {
+                return invalid("a token outside the vocabulary");
+            }
+            return Ok(());
+        }
+        if !batch.tokens().is_empty() {
+            return invalid("tokens beside hidden states");
+        }
+        // llama.cpp reads several positions for each row where a position is a point in a picture.
+        if self.model.positions_per_row() != 1 {
+            return invalid("hidden states for a model with positions of several parts");
+        }
+        if Some(batch.hidden().len()) != batch.len().checked_mul(self.model.width()) {
+            return invalid("width of the hidden states");
+        }
+        Ok(())
+    }
+
+    /// The hidden states after the last layer: a row for each token of the last batch, in its
+    /// order. `None` if the context captures none, the last batch failed, or the model's graph
+    /// has no such place.
+    pub(crate) fn hidden(&self) -> Option<&[f32]> {
+        let rows = self.capture.as_ref()?.rows()?;
+        let complete = !self.outputs.is_empty()
+            && Some(rows.len()) == self.outputs.len().checked_mul(self.model.width());
+        complete.then_some(rows)
+    }
+
     /// The logits after the token at `index` of the last batch. They may be changed in place.
     /// `None` if none were wanted there.
     pub(crate) fn logits_mut(&mut self, index: usize) -> Option<&mut [f32]> {
-        if self.params.embeddings.is_some() || *self.outputs.get(index)? == 0 {
+        if self.params.capture || self.params.embeddings.is_some() || *self.outputs.get(index)? == 0
+        {
             return None;
         }
         // SAFETY: logits were computed at `index`.
@@ -314,3 +382,6 @@ impl Drop for Context {
         unsafe { sys::llama_free(self.context.as_ptr()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ pub enum ModelError {
 pub(crate) struct Model {
     model: NonNull<sys::llama_model>,
     vocab: NonNull<sys::llama_vocab>,
+    /// Only the vocabulary was loaded: a context would compute with nothing.
+    only_vocabulary: bool,
 }
 
 // SAFETY: after loading, llama.cpp only reads the model and its vocabulary; contexts, which
@@ -61,6 +63,26 @@ impl Model {
         gpu_layers: i32,
         report: &mut dyn FnMut(f32) -> bool,
     ) -> Result<Self, ModelError> {
+        // SAFETY: plain values out, nothing passed in.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.n_gpu_layers = gpu_layers;
+        Self::load_with(backend, path, params, report)
+    }
+
+    /// Loads a file's vocabulary and metadata only. There is no context for it.
+    pub(crate) fn load_vocabulary(backend: Backend, path: &Path) -> Result<Self, ModelError> {
+        // SAFETY: plain values out, nothing passed in.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.vocab_only = true;
+        Self::load_with(backend, path, params, &mut |_| true)
+    }
+
+    fn load_with(
+        backend: Backend,
+        path: &Path,
+        mut params: sys::llama_model_params,
+        report: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<Self, ModelError> {
         let text = path.to_str().ok_or(ModelError::Path)?;
         let path = CString::new(text).map_err(|_| ModelError::Path)?;
         let mut progress = Progress {
@@ -68,9 +90,6 @@ impl Model {
             stopped: false,
         };
         backend.take_error();
-        // SAFETY: plain values out, nothing passed in.
-        let mut params = unsafe { sys::llama_model_default_params() };
-        params.n_gpu_layers = gpu_layers;
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut progress).cast();
         // SAFETY: `path` ends in NUL and `progress` outlives the call, which does not keep them.
@@ -91,7 +110,16 @@ impl Model {
             unsafe { sys::llama_model_free(model.as_ptr()) };
             return Err(ModelError::Refused("the model has no vocabulary".into()));
         };
-        Ok(Self { model, vocab })
+        Ok(Self {
+            model,
+            vocab,
+            only_vocabulary: params.vocab_only,
+        })
+    }
+
+    /// True if contexts can be made for it.
+    pub(super) fn can_compute(&self) -> bool {
+        !self.only_vocabulary
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
@@ -107,6 +135,29 @@ impl Model {
         // SAFETY: the model lives as long as `self`.
         let n = unsafe { sys::llama_model_n_ctx_train(self.as_ptr()) };
         u32::try_from(n).unwrap_or(0)
+    }
+
+    /// Layers.
+    pub(crate) fn layers(&self) -> u32 {
+        // SAFETY: the model lives as long as `self`.
+        let n = unsafe { sys::llama_model_n_layer(self.as_ptr()) };
+        u32::try_from(n).unwrap_or(0)
+    }
+
+    /// Width of a hidden state that goes in.
+    pub(crate) fn width(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        let n = unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) };
+        usize::try_from(n).unwrap_or(0)
+    }
+
+    /// Numbers that a position has for each row of a batch of hidden states.
+    pub(super) fn positions_per_row(&self) -> usize {
+        // SAFETY: the model lives as long as `self`.
+        match unsafe { sys::llama_model_rope_type(self.as_ptr()) } {
+            sys::LLAMA_ROPE_TYPE_MROPE | sys::LLAMA_ROPE_TYPE_IMROPE => 4,
+            _ => 1,
+        }
     }
 
     /// Width of the embeddings that come out.

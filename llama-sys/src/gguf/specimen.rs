@@ -6,8 +6,10 @@
 
 use super::writer::Builder;
 
+mod architectures;
 mod encoder;
 
+pub use architectures::{KINDS, Kind, of_kind};
 pub use encoder::{Pooled, tiny_bert};
 
 /// Width of an embedding.

@@ -16,7 +16,7 @@ use crate::ffi::model::Model;
 use crate::ffi::sampler::{Penalties, Sampler};
 
 /// Tokens that penalties look back on: llama.cpp's default.
-const PENALTY_LAST_N: usize = 64;
+pub(super) const PENALTY_LAST_N: usize = 64;
 
 /// Most tokens whose logits a request may bias: OpenAI's clients send up to 300 or so, and each
 /// costs time at each token.

@@ -116,10 +116,7 @@ impl LocalConfig {
 
     /// Threads to compute with.
     pub(super) fn threads(&self) -> u32 {
-        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-        let physical = sysinfo::System::physical_core_count().unwrap_or(allowed);
-        let default = u32::try_from(physical.min(allowed)).unwrap_or(1);
-        self.threads.unwrap_or(default).max(1)
+        self.threads.unwrap_or_else(default_threads).max(1)
     }
 
     /// Tokens in a batch: one for each sequence at least.
@@ -138,6 +135,13 @@ impl LocalConfig {
         self.gpu_layers
             .map_or(-1, |n| i32::try_from(n).unwrap_or(-1))
     }
+}
+
+/// As many as there are physical cores that this process may use.
+pub(super) fn default_threads() -> u32 {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    let physical = sysinfo::System::physical_core_count().unwrap_or(allowed);
+    u32::try_from(physical.min(allowed)).unwrap_or(1)
 }
 
 /// Why a model could not be loaded.

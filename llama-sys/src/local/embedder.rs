@@ -124,6 +124,7 @@ impl Embedder {
                 sequences: 1,
                 threads: generation.threads,
                 embeddings: Some(method.pooling),
+                capture: false,
             },
             model,
             context: None,

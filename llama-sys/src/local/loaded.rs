@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::config::{LoadError, LocalConfig};
 use super::embedder::{Embedder, Method};
+use super::head::EXTRA_OUTPUTS;
+use super::ring::Ring;
+use super::stage::Stage;
 use crate::core::governor::Governor;
+use crate::core::holdings::Bounds;
 use crate::core::scheduler::{Limits, Scheduler};
 use crate::core::slots::Reuse;
 use crate::engine::ModelInfo;
@@ -13,10 +17,6 @@ use crate::ffi::batch::Batch;
 use crate::ffi::context::{Context, ContextParams};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
-
-/// Rows of logits beyond one for each sequence: what prompts with log-probabilities compute at
-/// once. Each takes four bytes for each token of the vocabulary.
-const EXTRA_OUTPUTS: u32 = 64;
 
 /// A model that is loaded and has computed a token.
 pub(super) struct Loaded {
@@ -57,6 +57,7 @@ impl Loaded {
             sequences: config.sequences_kept(model.is_recurrent()),
             threads,
             embeddings: None,
+            capture: false,
         };
         let made = Context::new(backend, Arc::clone(&model), params);
         let context = made.ok_or_else(|| LoadError::Context {
@@ -150,12 +151,25 @@ impl Loaded {
         let embedder = self
             .embeds
             .map(|method| Embedder::new(self.backend, Arc::clone(&self.model), method, params));
+        let governor = self.adapts.then(|| Governor::new(self.params.threads));
+        let ring = match self.context {
+            Some(context) => {
+                let bounds = Bounds {
+                    sequences: limits.sequences,
+                    cells: limits.cells as usize,
+                    // What is parked comes before what is given up for it.
+                    parked_tokens: limits.parked_tokens * 2,
+                };
+                let stage = Stage::new(context, self.model, bounds, true, governor);
+                Ring::Whole(Box::new(stage))
+            }
+            None => Ring::None,
+        };
         Parts {
             scheduler: Scheduler::new(limits),
             embedder,
             cells: limits.cells,
-            governor: self.adapts.then(|| Governor::new(self.params.threads)),
-            context: self.context,
+            ring,
         }
     }
 }
@@ -165,10 +179,8 @@ pub(super) struct Parts {
     pub(super) scheduler: Scheduler,
     /// `None`: the model does not embed.
     pub(super) embedder: Option<Embedder>,
-    /// `None`: the model embeds only.
-    pub(super) context: Option<Context>,
+    /// What computes.
+    pub(super) ring: Ring,
     /// Cells of the cache.
     pub(super) cells: u32,
-    /// `None`: the number of threads is fixed.
-    pub(super) governor: Option<Governor>,
 }

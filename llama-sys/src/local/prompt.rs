@@ -1,8 +1,9 @@
 //! Prompts to tokens, tokens to text.
 
 use crate::core::session::Lexicon;
-use crate::engine::{JobError, Prompt};
+use crate::engine::{JobError, Prompt, TokenLogprob};
 use crate::ffi::model::Model;
+use crate::stage::RawLogprob;
 
 /// Texts in one embedding request: OpenAI's own limit.
 const MAX_EMBEDDING_INPUTS: usize = 2048;
@@ -124,6 +125,32 @@ pub(super) fn detokenize(model: &Model, tokens: &[u32]) -> Result<String, JobErr
 pub(super) struct Words {
     pub(super) model: std::sync::Arc<Model>,
     pub(super) show_special: bool,
+}
+
+impl Words {
+    /// A token, without how likely it was.
+    pub(super) fn undescribed(&self, token: u32) -> TokenLogprob {
+        let mut bytes = Vec::new();
+        self.model.append_piece(token, true, &mut bytes);
+        TokenLogprob {
+            token,
+            bytes,
+            logprob: None,
+            top: Vec::new(),
+        }
+    }
+
+    /// A log-probability, with words.
+    pub(super) fn describe(&self, raw: &RawLogprob) -> TokenLogprob {
+        let entry = |token: u32, logprob: f32| TokenLogprob {
+            logprob: Some(logprob),
+            ..self.undescribed(token)
+        };
+        TokenLogprob {
+            top: raw.top.iter().map(|(token, l)| entry(*token, *l)).collect(),
+            ..entry(raw.token, raw.logprob)
+        }
+    }
 }
 
 impl Lexicon for Words {

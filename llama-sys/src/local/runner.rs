@@ -1,12 +1,13 @@
-//! The thread that owns the contexts: takes commands, asks the scheduler what to compute,
-//! computes it, and sends what came out. It decides nothing that the cores can decide.
+//! The thread that owns the sessions: takes commands, asks the scheduler what to compute, has it
+//! computed by the ring (the whole model in this thread, or stages elsewhere), and sends what came
+//! out. It decides nothing that the cores can decide.
 //!
-//! It sleeps when nothing can be computed: on the command channel, which new jobs, stopping, and
-//! readers that make room write to.
+//! It sleeps when nothing can be computed: on the command channel, which new jobs, outcomes of
+//! stages, stopping, and readers that make room write to.
 
 mod step;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Wake, Waker};
@@ -14,17 +15,16 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::Shared;
-use super::chooser::Scratch;
+use super::chain::ChainError;
 use super::embedder::{EmbedTask, Embedder};
 use super::loaded::Parts;
+use super::ring::Ring;
+use super::stage::Outcome;
 use super::task::{NewTask, Task};
-use crate::core::governor::Governor;
-use crate::core::scheduler::{JobId, Plan, Scheduler};
-use crate::core::select::Candidate;
-use crate::core::slots::{KvOp, ParkId};
+use crate::core::scheduler::{JobId, Plan, Scheduler, Work};
+use crate::core::slots::KvOp;
 use crate::engine::{Event, JobError, Load};
-use crate::ffi::batch::Batch;
-use crate::ffi::context::Context;
+use crate::stage::{Part, ToHead};
 
 /// What the thread is told.
 pub(crate) enum Command {
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Generate(Box<NewTask>),
     /// Embed texts.
     Embed(EmbedTask),
+    /// Of the ring.
+    Ring(ToHead),
     /// Look again: a reader made room, or it is time to end.
     Wake,
 }
@@ -52,9 +54,11 @@ impl Wake for Nudge {
 #[derive(Default)]
 struct Buffers {
     plan: Plan,
-    batch: Batch,
-    scratch: Scratch,
-    top: Vec<Candidate>,
+    parts: Vec<Part>,
+    tokens: Vec<u32>,
+    outcome: Outcome,
+    current: Vec<Work>,
+    /// Operations for the next batch.
     ops: Vec<KvOp>,
     ended: Vec<JobId>,
 }
@@ -63,10 +67,7 @@ struct Buffers {
 pub(super) struct Runner {
     scheduler: Scheduler,
     embedder: Option<Embedder>,
-    context: Option<Context>,
-    /// States of sequences outside of the cache; the scheduler says which, and bounds them.
-    parked: HashMap<ParkId, Vec<u8>>,
-    governor: Option<Governor>,
+    ring: Ring,
     commands: mpsc::Receiver<Command>,
     waker: Waker,
     shared: Arc<Shared>,
@@ -88,9 +89,7 @@ impl Runner {
         let runner = Self {
             scheduler: parts.scheduler,
             embedder: parts.embedder,
-            context: parts.context,
-            parked: HashMap::new(),
-            governor: parts.governor,
+            ring: parts.ring,
             commands,
             waker: Waker::from(Arc::new(Nudge(wake))),
             shared,
@@ -141,8 +140,42 @@ impl Runner {
         match command {
             Command::Generate(new) => self.on_generate(*new),
             Command::Embed(task) => self.embeds.push_back(task),
+            Command::Ring(event) => self.on_ring(event),
             Command::Wake => {}
         }
+    }
+
+    fn on_ring(&mut self, event: ToHead) {
+        let Ring::Chain(chain) = &mut self.ring else {
+            return;
+        };
+        let landed = match event {
+            ToHead::Up(ring) => return self.on_other_ring(Some(ring)),
+            ToHead::Down => return self.on_other_ring(None),
+            ToHead::Back(payload) => chain.land(payload),
+        };
+        match landed {
+            Ok(Some((parts, back))) => self.on_outcome(&parts, back.given, &back.failures),
+            Ok(None) => {}
+            Err(error) => self.break_off(&error),
+        }
+    }
+
+    /// Everybody is computed from the beginning, on the ring of this number or on the next.
+    fn on_other_ring(&mut self, ring: Option<u64>) {
+        if let Ring::Chain(chain) = &mut self.ring {
+            chain.set_ring(ring);
+        }
+        self.buffers.ops.clear();
+        self.scheduler.forget_cache();
+    }
+
+    /// The ring is of no use.
+    fn break_off(&mut self, error: &ChainError) {
+        if let Ring::Chain(chain) = &mut self.ring {
+            chain.break_off(error);
+        }
+        self.on_other_ring(None);
     }
 
     fn on_generate(&mut self, new: NewTask) {
@@ -150,6 +183,7 @@ impl Runner {
             session,
             manner,
             mut task,
+            speaker,
         } = new;
         if session.ending().is_some() {
             task.send_started(&session, 0);
@@ -163,6 +197,9 @@ impl Runner {
         match self.scheduler.submit(id, session, manner) {
             Ok(()) => {
                 self.tasks.insert(id, task);
+                if let Ring::Whole(stage) = &mut self.ring {
+                    stage.open(id, Ok(speaker));
+                }
             }
             Err(_) => {
                 let waiting = self.scheduler.waiting().count();
@@ -194,6 +231,11 @@ impl Runner {
 
     fn remove(&mut self, id: JobId) {
         self.scheduler.remove(id);
+        match &mut self.ring {
+            Ring::None => {}
+            Ring::Whole(stage) => stage.close(id),
+            Ring::Chain(chain) => chain.close(id),
+        }
         if self.tasks.remove(&id).is_some() {
             self.shared.job_over();
         }
@@ -247,7 +289,7 @@ impl Runner {
                     task.fail(JobError::Stopping);
                     self.shared.job_over();
                 }
-                Command::Wake => {}
+                Command::Ring(_) | Command::Wake => {}
             }
         }
     }

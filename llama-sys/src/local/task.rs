@@ -7,20 +7,18 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::chooser::Chooser;
-use super::prompt::Words;
-use super::{grammar, prompt};
+use super::chooser::PENALTY_LAST_N;
+use super::prompt::{self, Words};
+use super::speaker::Speaker;
 use crate::core::scheduler::Manner;
 use crate::core::session::{Session, SessionParams};
 use crate::engine::{Delta, Event, FinishReason, Grammar, Job, JobError, Timing, TokenLogprob};
 use crate::ffi::model::Model;
+use crate::stage::{RawLogprob, Voice};
 
 /// Stop strings of one job, and bytes of each: OpenAI allows 4; each costs time at each token.
 const MAX_STOP_STRINGS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
-
-/// Likeliest tokens that are told at most.
-const MAX_TOP_LOGPROBS: u8 = 20;
 
 /// Events that one step can make: `Started`, `Delta`, and the last one.
 const EVENTS_PER_STEP: usize = 3;
@@ -33,15 +31,16 @@ pub(crate) struct NewTask {
     pub(super) session: Session,
     pub(super) manner: Manner,
     pub(super) task: Task,
+    /// Of a whole model, where tokens are chosen in this process.
+    pub(super) speaker: Speaker,
 }
 
 /// A job that the thread knows.
 pub(super) struct Task {
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) chooser: Chooser,
     pub(super) words: Words,
-    /// Log-probabilities of the answer: how many of the likeliest.
-    pub(super) logprobs: Option<u8>,
+    /// How the tokens are chosen, for whoever does it elsewhere.
+    pub(super) voice: Voice,
     /// Log-probabilities of the prompt, as far as they are computed.
     pub(super) prompt: Option<Vec<TokenLogprob>>,
     /// The prompt only: the answer has no tokens.
@@ -49,6 +48,8 @@ pub(super) struct Task {
     /// Text of a resumed answer that was not sent yet.
     pub(super) delta: Delta,
     pub(super) started: bool,
+    /// Times that a stage had lost what the answer builds on.
+    pub(super) missing: u32,
     position: Option<u32>,
     blocked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     clock: Clock,
@@ -59,6 +60,16 @@ struct Clock {
     arrived: Instant,
     begun: Option<Instant>,
     first_token: Option<Instant>,
+}
+
+impl From<Instant> for Clock {
+    fn from(arrived: Instant) -> Self {
+        Self {
+            arrived,
+            begun: None,
+            first_token: None,
+        }
+    }
 }
 
 /// Bytes that a job makes work for before it runs.
@@ -84,10 +95,14 @@ impl NewTask {
         let tokens = prompt::tokens(model, job.prompt)?;
         let resume = job.resume.unwrap_or_default();
         prompt::check(model, &resume.tokens)?;
-        let grammar = grammar::sampler(model, &job.grammar)?;
-        let mut chooser = Chooser::new(model, &job.sampling, job.seed, grammar)?;
-        chooser.accept_prompt(&tokens);
-        replay(&mut chooser, model, &resume.tokens)?;
+        let voice = Voice {
+            sampling: job.sampling,
+            seed: job.seed,
+            grammar: job.grammar,
+            logprobs: job.logprobs,
+            recent: tokens[tokens.len().saturating_sub(PENALTY_LAST_N)..].to_vec(),
+        };
+        let speaker = Speaker::new(model, &voice, &resume.tokens)?;
         let words = Words {
             model: Arc::clone(model),
             show_special: job.show_special,
@@ -111,36 +126,22 @@ impl NewTask {
                 reuse_cache: prompt.is_none(),
                 all_outputs: prompt.is_some(),
             },
+            speaker,
             task: Task {
                 events,
-                chooser,
                 words,
-                logprobs: job.logprobs.map(|n| n.min(MAX_TOP_LOGPROBS)),
+                voice,
+                missing: 0,
                 prompt,
                 prompt_only,
                 delta,
                 started: false,
                 position: None,
                 blocked: None,
-                clock: Clock {
-                    arrived,
-                    begun: None,
-                    first_token: None,
-                },
+                clock: Clock::from(arrived),
             },
         })
     }
-}
-
-/// Brings the chooser to where the answer begun elsewhere stands.
-fn replay(chooser: &mut Chooser, model: &Model, answer: &[u32]) -> Result<(), JobError> {
-    for &token in answer {
-        if !model.is_end(token) && !chooser.accept(token) {
-            let message = "the answer so far does not fit the grammar";
-            return Err(JobError::Invalid(message.into()));
-        }
-    }
-    Ok(())
 }
 
 fn check(job: &Job) -> Result<(), JobError> {
@@ -179,9 +180,11 @@ impl Task {
         false
     }
 
-    /// Tells the reader how many jobs are ahead, if that changed.
+    /// Tells the reader how many jobs are ahead, if that changed. Of an answer that has begun and
+    /// waits to be computed again nothing is told.
     pub(super) fn report_position(&mut self, position: u32) {
-        if self.position != Some(position) && self.events.capacity() > SPARE_EVENTS {
+        let is_news = !self.started && self.position != Some(position);
+        if is_news && self.events.capacity() > SPARE_EVENTS {
             self.position = Some(position);
             self.send(Event::Queued { position });
         }
@@ -191,6 +194,18 @@ impl Task {
     /// before the next.
     pub(super) fn send(&self, event: Event) {
         let _ = self.events.try_send(event);
+    }
+
+    /// Adds a token of the prompt to those whose log-probabilities are told. One that is there
+    /// already was computed again.
+    pub(super) fn add_prompt(&mut self, session: &Session, at: usize, raw: &RawLogprob) {
+        let Some(list) = &mut self.prompt else { return };
+        if list.is_empty() {
+            list.push(self.words.undescribed(session.history()[0]));
+        }
+        if at == list.len() {
+            list.push(self.words.describe(raw));
+        }
     }
 
     /// Sends what has come together in `delta`.

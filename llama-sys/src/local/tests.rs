@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::{Delta, FinishReason, Grammar, Resume, Sampling, Timing, TokenLogprob};
 
 mod answers;
+mod chain;
 mod encoder;
 mod limits;
 mod real;

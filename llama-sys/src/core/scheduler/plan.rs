@@ -2,7 +2,7 @@
 //! nothing.
 
 use crate::core::session::Step;
-use crate::core::slots::{KvOp, Reuse, SlotId};
+use crate::core::slots::{KvOp, Reuse, SlotId, Slots};
 
 /// A job, by the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,13 @@ pub struct Limits {
     pub queue: usize,
     /// What the cache can do.
     pub reuse: Reuse,
+}
+
+impl Limits {
+    /// An empty cache of this kind.
+    pub(super) fn slots(&self) -> Slots {
+        Slots::new(self.sequences, self.cells, self.reuse, self.parked_tokens)
+    }
 }
 
 /// How a job uses the cache and the batch.

@@ -114,7 +114,7 @@ impl Bench {
             sequence.extend(session.tokens(part.step));
         }
         assert!(self.scheduler.used_cells() <= self.limits.cells as usize);
-        self.scheduler.computed(&work);
+        self.scheduler.dispatched(&work);
         for part in work.iter().filter(|w| w.step.wants_sample) {
             let session = self.scheduler.session_mut(part.job).unwrap();
             let token = u32::try_from(session.answer().len()).unwrap();

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod drafted;
+
 const END: u32 = 99;
 
 struct Letters;

@@ -59,19 +59,30 @@ impl Attention {
     /// cache.
     #[must_use]
     pub fn kv_bytes_per_token(&self, keys: TensorType, values: TensorType) -> u64 {
-        let row = |ty: TensorType, heads: u32, length: u32| {
+        let layers = 0..self.kv_heads.len();
+        layers
+            .map(|layer| self.layer_kv_bytes_per_token(layer, keys, values))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The same for one layer; 0 for one that the model does not have.
+    #[must_use]
+    pub fn layer_kv_bytes_per_token(
+        &self,
+        layer: usize,
+        keys: TensorType,
+        values: TensorType,
+    ) -> u64 {
+        let heads = self.kv_heads.get(layer).copied().unwrap_or(0);
+        let row = |ty: TensorType, length: u32| {
             ty.row_bytes(u64::from(heads) * u64::from(length))
                 .unwrap_or(u64::MAX)
         };
-        let layer = |heads: &u32| {
-            let cached_keys = row(keys, *heads, self.key_length);
-            let cached_values = if self.latent {
-                0
-            } else {
-                row(values, *heads, self.value_length)
-            };
-            cached_keys.saturating_add(cached_values)
+        let cached_keys = row(keys, self.key_length);
+        let cached_values = match self.latent {
+            true => 0,
+            false => row(values, self.value_length),
         };
-        self.kv_heads.iter().map(layer).fold(0, u64::saturating_add)
+        cached_keys.saturating_add(cached_values)
     }
 }

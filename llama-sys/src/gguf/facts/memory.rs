@@ -66,6 +66,12 @@ impl ModelFacts {
         }
     }
 
+    /// What of [`MemoryEstimate::compute`] only whoever computes logits takes.
+    #[must_use]
+    pub fn logits_buffer_bytes(&self) -> u64 {
+        COMPUTE_TOKENS * u64::from(self.vocab_size) * 4
+    }
+
     /// Logits, a few activations, the widest feed-forward layer (of each used expert), and the
     /// attention mask, for a full batch.
     fn compute_bytes(&self, context_tokens: u64) -> u64 {

@@ -1,22 +1,38 @@
-//! One step of the thread: a batch planned, computed, and its results sent.
+//! One turn of the thread: a batch planned and sent on its way, or computed at once; and what
+//! came of a batch, told to whoever waits for it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::Runner;
-use crate::core::scheduler::Work;
-use crate::core::select;
-use crate::core::slots::{KvOp, SlotId};
+use super::{Buffers, Runner};
+use crate::core::scheduler::{JobId, Plan, Work};
+use crate::core::slots::SlotId;
 use crate::engine::JobError;
-use crate::ffi::context::DecodeError;
-use crate::local::logprobs;
-use crate::local::runner::Buffers;
+use crate::local::chain::{Departure, Flown};
+use crate::local::ring::Ring;
+use crate::local::stage::Rows;
+use crate::stage::{Cause, Failure, Given, Opening, Part, Wanted};
+
+/// Times that an answer is computed from its beginning because a stage has lost it; then
+/// something other than chance is at work.
+const MAX_MISSING: u32 = 3;
 
 impl Runner {
-    /// Plans and computes one batch. False if there was nothing to compute.
+    /// Plans batches as long as there is something to compute and room for it. False if there was
+    /// nothing.
     pub(super) fn generate(&mut self) -> bool {
-        if self.tasks.is_empty() || self.context.is_none() {
-            return false;
+        let mut worked = false;
+        while !self.tasks.is_empty() && self.ring.has_room() && self.turn() {
+            worked = true;
+            if matches!(self.ring, Ring::Whole(_)) {
+                // Whoever came or went meanwhile is looked at before the next batch.
+                break;
+            }
         }
+        worked
+    }
+
+    /// Plans a batch and has it computed. False if there was nothing to compute.
+    fn turn(&mut self) -> bool {
         let mut plan = std::mem::take(&mut self.buffers.plan);
         self.scheduler.plan(&mut plan);
         for (position, id) in (0u32..).zip(self.scheduler.waiting()) {
@@ -31,234 +47,240 @@ impl Runner {
             }
         }
         let worked = !plan.work.is_empty() || !plan.ops.is_empty();
-        if self.apply(&plan.ops) {
-            if !plan.work.is_empty() {
-                self.compute(&plan.work);
-            }
-        } else {
-            // A sequence was lost: nothing of the plan holds.
-            self.retract_all(&plan.work);
+        if worked {
+            self.fill(&plan.work);
+            self.scheduler.dispatched(&plan.work);
+            self.dispatch(&mut plan);
         }
         self.buffers.plan = plan;
         worked
     }
 
-    /// Carries out operations on the cache. False if a sequence lost its tokens by it.
-    fn apply(&mut self, ops: &[KvOp]) -> bool {
-        let mut lost: Vec<SlotId> = Vec::new();
-        for op in ops {
-            let Some(context) = &mut self.context else {
-                return false;
-            };
-            let empty = match *op {
-                KvOp::Cut { slot, keep } => (!context.cut(slot.0, keep)).then_some(slot),
-                // What is lost cannot be shared.
-                KvOp::Share { from, to, .. } if lost.contains(&from) => Some(to),
-                KvOp::Share { from, to, len } => {
-                    context.share(from.0, to.0, len);
-                    None
-                }
-                KvOp::Park { slot, id } => {
-                    match context.save(slot.0).filter(|_| !lost.contains(&slot)) {
-                        Some(state) => drop(self.parked.insert(id, state)),
-                        None => self.scheduler.not_parked(id),
-                    }
-                    None
-                }
-                KvOp::Unpark { id, slot } => {
-                    let state = self.parked.get(&id);
-                    let restored = state.is_some_and(|s| context.restore(slot.0, s));
-                    (!restored).then_some(slot)
-                }
-                KvOp::Discard { id } => {
-                    self.parked.remove(&id);
-                    None
-                }
-            };
-            if let Some(slot) = empty {
-                lost.push(slot);
-                self.scheduler.lost(slot, &mut self.buffers.ops);
-            }
-        }
-        // The cache has none of the tokens that `lost` dropped: nothing is left to do for them.
-        self.buffers.ops.clear();
-        lost.is_empty()
-    }
-
-    fn retract_all(&mut self, work: &[Work]) {
-        let mut ops = std::mem::take(&mut self.buffers.ops);
-        for part in work {
-            self.scheduler.retract(part, &mut ops);
-        }
-        self.apply(&ops);
-        ops.clear();
-        self.buffers.ops = ops;
-    }
-
-    /// Computes a batch. If llama.cpp refuses it, each part is tried by itself, so that one
-    /// bad job takes no other with it.
-    fn compute(&mut self, work: &[Work]) {
-        match self.decode(work) {
-            Ok(()) => self.on_computed(work),
-            Err(error) if work.len() == 1 => self.on_refused(&work[0], &error),
-            Err(error) => {
-                tracing::warn!(%error, jobs = work.len(), "a batch failed; its jobs are tried one by one");
-                self.retract_all(work);
-                for part in work {
-                    let mut ops = std::mem::take(&mut self.buffers.ops);
-                    let replaced = self.scheduler.replace(part, &mut ops);
-                    let intact = self.apply(&ops);
-                    self.buffers.ops.clear();
-                    if replaced && intact {
-                        self.compute(std::slice::from_ref(part));
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_refused(&mut self, part: &Work, error: &DecodeError) {
-        tracing::warn!(%error, "a job failed");
-        // What the cache holds of it is not known.
-        let mut ops = vec![KvOp::Cut {
-            slot: part.slot,
-            keep: 0,
-        }];
-        self.scheduler.lost(part.slot, &mut ops);
-        self.apply(&ops);
-        self.fail(part.job, JobError::Inference(error.to_string()));
-    }
-
-    fn decode(&mut self, work: &[Work]) -> Result<(), DecodeError> {
-        let batch = &mut self.buffers.batch;
-        batch.clear();
+    /// Writes the parts of a batch and their tokens into the buffers.
+    fn fill(&mut self, work: &[Work]) {
+        let Buffers { parts, tokens, .. } = &mut self.buffers;
+        parts.clear();
+        tokens.clear();
         for part in work {
             let Some(session) = self.scheduler.session(part.job) else {
                 continue;
             };
-            let tokens = session.tokens(part.step);
-            for (i, &token) in tokens.iter().enumerate() {
-                let last = i + 1 == tokens.len() && part.step.wants_sample;
-                let position = part.step.keep_n + i;
-                batch.push(token, position, part.slot.0, last || part.all_outputs);
-            }
-        }
-        let Some(context) = &mut self.context else {
-            return Err(DecodeError::Invalid("no context"));
-        };
-        let Some(governor) = &mut self.governor else {
-            return context.decode(batch);
-        };
-        let (begun, cpu) = (Instant::now(), processor_time());
-        let result = context.decode(batch);
-        let now = Instant::now();
-        let cpu = processor_time().saturating_sub(cpu);
-        let threads = governor.threads();
-        governor.on_computed(now - begun, cpu, now);
-        if governor.threads() != threads {
-            tracing::debug!(
-                from = threads,
-                to = governor.threads(),
-                "threads follow the load"
-            );
-            context.set_threads(governor.threads());
-        }
-        result
-    }
-
-    /// Takes the results of a batch.
-    fn on_computed(&mut self, work: &[Work]) {
-        self.scheduler.computed(work);
-        let now = Instant::now();
-        let mut row = 0;
-        for part in work {
-            row += part.step.n;
-            let result = self.on_part(part, row - part.step.n, now);
-            match result {
-                Ok(false) => {}
-                Ok(true) => self.remove(part.job),
-                Err(error) => self.fail(part.job, error),
-            }
-        }
-    }
-
-    /// Takes the results of one job, whose tokens begin at `row` of the batch. True if the
-    /// answer ended.
-    fn on_part(&mut self, part: &Work, row: usize, now: Instant) -> Result<bool, JobError> {
-        let (Some(task), Some(context), Some(session)) = (
-            self.tasks.get_mut(&part.job),
-            self.context.as_mut(),
-            self.scheduler.session(part.job),
-        ) else {
-            return Ok(true);
-        };
-        if part.all_outputs {
-            logprobs::add_prompt(task, context, session, (part, row), &mut self.buffers.top);
-        }
-        let cached = self.scheduler.cached_tokens(part.job).unwrap_or(0);
-        if !task.started {
-            self.load.prefill_tokens += part.step.n as u64;
-        }
-        if !part.step.wants_sample {
-            return Ok(false);
-        }
-        if !task.started {
-            task.first_token(now);
-            task.send_started(session, cached);
-            self.load.cached_tokens += cached as u64;
-        }
-        if task.prompt_only {
-            task.send_prompt_only();
-            return Ok(true);
-        }
-        self.load.decode_tokens += 1;
-        self.sample(part, row + part.step.n - 1)
-    }
-
-    /// Chooses the next token of a job by the logits at `row`. True if the answer ended.
-    fn sample(&mut self, part: &Work, row: usize) -> Result<bool, JobError> {
-        let (Some(task), Some(context), Some(session)) = (
-            self.tasks.get_mut(&part.job),
-            self.context.as_mut(),
-            self.scheduler.session_mut(part.job),
-        ) else {
-            return Ok(true);
-        };
-        let missing = || JobError::Inference("llama.cpp gave no logits".into());
-        let logits = context.logits_mut(row).ok_or_else(missing)?;
-        let position = session.answer().len() as u64;
-        let Buffers { scratch, top, .. } = &mut self.buffers;
-        match task.chooser.choose(logits, position, scratch) {
-            Some(token) => {
-                let logprob = task
-                    .logprobs
-                    .and_then(|n| logprobs::describe(&task.words.model, logits, token, n, top));
-                session.sampled(token, logprob, &task.words, &mut task.delta);
-                if session.ending().is_none() && !task.chooser.accept(token) {
-                    return Err(JobError::Grammar(
-                        "it refused a token it had allowed".into(),
-                    ));
+            tokens.extend_from_slice(session.tokens(part.step));
+            let position = session.answer().len() as u64;
+            let position = part.step.wants_sample.then_some(position);
+            let wanted = match position {
+                _ if part.all_outputs => {
+                    let prompt = &session.history()[..session.prompt_tokens()];
+                    let from = (part.step.keep_n + 1).min(prompt.len());
+                    let to = (from + part.step.n).min(prompt.len());
+                    let next = prompt[from..to].to_vec();
+                    Wanted::Prompt { next, position }
                 }
+                Some(position) => Wanted::Token { position },
+                None => Wanted::Nothing,
+            };
+            parts.push(Part {
+                job: part.job,
+                slot: part.slot,
+                keep_n: part.step.keep_n,
+                n: part.step.n,
+                wanted,
+            });
+        }
+    }
+
+    fn dispatch(&mut self, plan: &mut Plan) {
+        // What earlier batches lost is settled before this one.
+        plan.ops.splice(..0, self.buffers.ops.drain(..));
+        if let Ring::Whole(stage) = &mut self.ring {
+            let mut outcome = std::mem::take(&mut self.buffers.outcome);
+            let Buffers { parts, tokens, .. } = &self.buffers;
+            stage.run(&plan.ops, parts, Rows::Tokens(tokens), &mut outcome);
+            let flown: Vec<Flown> = plan.work.iter().filter_map(|w| self.flown(w)).collect();
+            self.on_outcome(&flown, outcome.given.drain(..), &outcome.failures);
+            self.buffers.outcome = outcome;
+            return;
+        }
+        let flown: Vec<Flown> = plan.work.iter().filter_map(|w| self.flown(w)).collect();
+        let open = flown.iter().filter_map(|part| self.opening(part)).collect();
+        let Ring::Chain(chain) = &mut self.ring else {
+            return;
+        };
+        let departure = Departure {
+            ops: std::mem::take(&mut plan.ops),
+            parts: std::mem::take(&mut self.buffers.parts),
+            tokens: &self.buffers.tokens,
+            flown,
+            open,
+        };
+        if let Err(error) = chain.dispatch(departure) {
+            self.break_off(&error);
+        }
+    }
+
+    fn flown(&self, work: &Work) -> Option<Flown> {
+        let epoch = self.scheduler.epoch(work.job)?;
+        Some(Flown { work: *work, epoch })
+    }
+
+    /// What the last stage must know of a job before it chooses a token for it, unless it knows.
+    fn opening(&mut self, part: &Flown) -> Option<Opening> {
+        let job = part.work.job;
+        let Ring::Chain(chain) = &mut self.ring else {
+            return None;
+        };
+        let speaks = part.work.step.wants_sample || part.work.all_outputs;
+        if !speaks || !chain.must_open(job, part.epoch) {
+            return None;
+        }
+        Some(Opening {
+            job,
+            voice: self.tasks.get(&job)?.voice.clone(),
+            answer: self.scheduler.session(job)?.answer().to_vec(),
+        })
+    }
+
+    /// Takes what came of a batch.
+    pub(super) fn on_outcome(
+        &mut self,
+        parts: &[Flown],
+        given: impl IntoIterator<Item = Given>,
+        failures: &[Failure],
+    ) {
+        let mut current = std::mem::take(&mut self.buffers.current);
+        let is_current = |part: &&Flown| self.scheduler.epoch(part.work.job) == Some(part.epoch);
+        current.extend(parts.iter().filter(is_current).map(|part| part.work));
+        for failure in failures {
+            self.on_failure(failure, &mut current);
+        }
+        let now = Instant::now();
+        let mut is_begun = false;
+        for given in given {
+            if let Given::Prompt { job, at, logprob } = &given {
+                self.on_prompt(*job, *at, logprob);
+                continue;
             }
-            None if select::argmax(logits).is_none() => {
-                return Err(JobError::Inference(
-                    "the model's output is not a number".into(),
-                ));
+            if !std::mem::replace(&mut is_begun, true) {
+                self.begin_answers(&current, now);
+            }
+            self.on_given(given, &current);
+        }
+        if !is_begun {
+            self.begin_answers(&current, now);
+        }
+        for part in current.drain(..) {
+            self.settle(&part);
+        }
+        self.buffers.current = current;
+    }
+
+    fn on_failure(&mut self, failure: &Failure, current: &mut Vec<Work>) {
+        let (job, slot, cause) = match failure {
+            Failure::Park(id) => return self.scheduler.not_parked(*id),
+            Failure::Slot(slot) => return self.lose(*slot),
+            Failure::Part { job, slot, cause } => (*job, *slot, cause),
+        };
+        let before = current.len();
+        current.retain(|part| part.job != job);
+        if current.len() == before {
+            // Of a job that ended or is computed anew since.
+            return;
+        }
+        self.lose(slot);
+        let error = match (cause, self.tasks.get_mut(&job)) {
+            (Cause::Refused(words), _) => words.clone(),
+            (Cause::Missing, Some(task)) => {
+                task.missing += 1;
+                if task.missing <= MAX_MISSING {
+                    return;
+                }
+                "the stages of the model lose what it builds on".into()
+            }
+            (Cause::Missing, None) => return,
+        };
+        tracing::warn!(%error, "a job failed");
+        self.fail(job, JobError::Inference(error));
+    }
+
+    /// A sequence is empty: whoever runs there is computed from the beginning.
+    fn lose(&mut self, slot: SlotId) {
+        self.scheduler.lost(slot, &mut self.buffers.ops);
+    }
+
+    fn on_prompt(&mut self, job: JobId, at: usize, logprob: &crate::stage::RawLogprob) {
+        let session = self.scheduler.session(job);
+        if let Some((task, session)) = self.tasks.get_mut(&job).zip(session) {
+            task.add_prompt(session, at, logprob);
+        }
+    }
+
+    /// Tells those that their prompt is computed whose first token comes with this batch.
+    fn begin_answers(&mut self, parts: &[Work], now: Instant) {
+        for part in parts {
+            let session = self.scheduler.session(part.job);
+            let Some((task, session)) = self.tasks.get_mut(&part.job).zip(session) else {
+                continue;
+            };
+            if task.started {
+                continue;
+            }
+            self.load.prefill_tokens += part.step.n as u64;
+            if part.step.wants_sample {
+                let cached = self.scheduler.cached_tokens(part.job).unwrap_or(0);
+                task.first_token(now);
+                task.send_started(session, cached);
+                self.load.cached_tokens += cached as u64;
+            }
+        }
+    }
+
+    /// Takes a token of a job.
+    fn on_given(&mut self, given: Given, current: &[Work]) {
+        let (job, token) = match given {
+            Given::Token {
+                job,
+                token,
+                logprob,
+            } => (job, Some((token, logprob))),
+            Given::Nothing { job } => (job, None),
+            Given::Prompt { .. } => return,
+        };
+        let wanted = current.iter().any(|p| p.job == job && p.step.wants_sample);
+        let session = self.scheduler.session_mut(job);
+        let Some((task, session)) = self.tasks.get_mut(&job).zip(session).filter(|_| wanted) else {
+            return;
+        };
+        if task.prompt_only {
+            return;
+        }
+        match token {
+            Some((token, logprob)) => {
+                let logprob = logprob.map(|raw| task.words.describe(&raw));
+                self.load.decode_tokens += 1;
+                session.sampled(token, logprob, &task.words, &mut task.delta);
             }
             // Bias or grammar leave nothing: the answer is as long as it can be.
             None => session.stop(&mut task.delta),
         }
-        task.send_delta();
-        if session.ending().is_none() {
-            return Ok(false);
-        }
-        task.send_finished(session);
-        Ok(true)
     }
-}
 
-/// Processor time that this process has used.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
+    /// Sends what came together for a job, and its end.
+    fn settle(&mut self, part: &Work) {
+        let session = self.scheduler.session(part.job);
+        let Some((task, session)) = self.tasks.get_mut(&part.job).zip(session) else {
+            return;
+        };
+        if !part.step.wants_sample {
+            return;
+        }
+        if task.prompt_only {
+            task.send_prompt_only();
+            return self.remove(part.job);
+        }
+        task.send_delta();
+        if session.ending().is_some() {
+            task.send_finished(session);
+            self.remove(part.job);
+        }
+    }
 }
