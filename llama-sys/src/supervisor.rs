@@ -18,19 +18,25 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::core::restart::RestartPolicy;
 use crate::engine::{Engine, EngineState, Event, Job, JobError, Load, Prompt};
+use crate::stage::{FromHead, HeadConfig, ToHead};
 use crate::worker::LoadOptions;
 use crate::worker::ipc::{Ask, Reply, RequestId};
 
 mod actor;
+mod head;
 mod life;
 mod poison;
 mod process;
 mod relay;
+mod slice;
 mod stderr;
 mod tally;
 
+use head::RING_CHANNEL;
+pub use head::{HeadWorkerConfig, RingPort, RingTeller};
 pub(crate) use life::{Life, LifeEvent};
 pub(crate) use process::Launch;
+pub use slice::{SliceState, SliceWorker, SliceWorkerConfig};
 
 /// Requests and credits on their way to the actor, which never waits for anybody.
 const COMMAND_CHANNEL: usize = 256;
@@ -43,6 +49,39 @@ const EMBED_INPUTS: usize = 128;
 
 /// The program's argument that makes it call [`crate::worker::run`].
 pub const WORKER_COMMAND: &str = "worker";
+
+/// What a worker that answers requests loads.
+#[derive(Debug, Clone, PartialEq)]
+enum Assignment {
+    /// A whole model.
+    Model(LoadOptions),
+    /// The head of a chain.
+    Head(HeadConfig),
+}
+
+impl Assignment {
+    /// Sequences that may run at once.
+    fn parallel(&self) -> u32 {
+        match self {
+            Self::Model(options) => options.parallel,
+            Self::Head(config) => config.parallel,
+        }
+    }
+
+    fn queue_limit(&mut self) -> &mut u32 {
+        match self {
+            Self::Model(options) => &mut options.queue_limit,
+            Self::Head(config) => &mut config.queue_limit,
+        }
+    }
+}
+
+/// What an actor is made with.
+struct Order {
+    launch: Launch,
+    load: Assignment,
+    restart: RestartPolicy,
+}
 
 /// What worker is wanted.
 #[derive(Debug, Clone)]
@@ -105,6 +144,8 @@ enum Command {
     },
     /// Nobody wants it any more.
     Cancel(RequestId),
+    /// For the head of a chain.
+    ToHead(ToHead),
     /// This many of its events were taken.
     Credit(RequestId, u32),
     /// Take no more, and end when all is done or time is up.
@@ -138,11 +179,27 @@ impl WorkerEngine {
     /// Starts the worker's supervisor, which starts the worker. To be called within a tokio
     /// runtime. All that can go wrong shows in [`Engine::state`].
     pub fn spawn(config: WorkerConfig) -> Self {
+        let launch = Launch {
+            program: config.program,
+            args: config.args,
+            name: config.name,
+        };
+        let order = Order {
+            launch,
+            load: Assignment::Model(config.load),
+            restart: config.restart,
+        };
+        Self::start(order).0
+    }
+
+    fn start(mut order: Order) -> (Self, mpsc::Receiver<FromHead>) {
         let (commands, inbox) = mpsc::channel(COMMAND_CHANNEL);
         let (state_out, state) = watch::channel(EngineState::Loading(0.0));
         let end = CancellationToken::new();
-        let tally = Arc::new(tally::Tally::new(config.load.parallel));
-        let place_count = config.load.parallel + config.load.queue_limit;
+        let (ring, said) = mpsc::channel(RING_CHANNEL);
+        let parallel = order.load.parallel();
+        let tally = Arc::new(tally::Tally::new(parallel));
+        let place_count = parallel + *order.load.queue_limit();
         let shared = Shared {
             commands,
             state,
@@ -152,12 +209,13 @@ impl WorkerEngine {
             next_id: AtomicU64::new(1),
             poison: Mutex::default(),
         };
-        let actor = actor::Actor::new(config, state_out, tally);
+        let actor = actor::Actor::new(order, state_out, tally, ring);
         tokio::spawn(actor.run(inbox, end.clone()));
-        Self {
+        let engine = Self {
             shared: Arc::new(shared),
             _end: end.drop_guard(),
-        }
+        };
+        (engine, said)
     }
 
     /// The worker's process id, while there is one.

@@ -5,6 +5,7 @@
 //! end to hang up and kills the process, even in the middle of a load or a batch. It does not know
 //! why it was started, nor that it will be started again.
 
+mod chain;
 pub mod ipc;
 mod process;
 mod session;
@@ -92,9 +93,13 @@ fn load(options: LoadOptions, mut progress: Progress) -> Result<Arc<dyn Engine>,
     }
 }
 
+/// What a program without llama.cpp says to whatever it is to load.
+#[cfg(not(feature = "llama"))]
+const NO_ENGINE: &str = "this program was built without llama.cpp";
+
 #[cfg(not(feature = "llama"))]
 fn load(_: LoadOptions, _: Progress) -> Result<Arc<dyn Engine>, String> {
-    Err("this program was built without llama.cpp".into())
+    Err(NO_ENGINE.into())
 }
 
 /// An error and what caused it, in one sentence.

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "llama")]
+#[path = "worker/chain.rs"]
+mod chain;
 #[path = "worker/child.rs"]
 mod child;
 #[path = "worker/death.rs"]

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::Tally;
-use super::{Answer, Command, Launch, Life, LifeEvent, Loss, WorkerConfig};
+use super::{Answer, Assignment, Command, Launch, Life, LifeEvent, Loss, Order};
 use crate::core::restart::{Action, Phase, Restart};
 use crate::core::suspects::{Suspects, Verdict};
 use crate::engine::{EngineState, JobError, ModelInfo};
-use crate::worker::LoadOptions;
+use crate::stage::{FromHead, ToHead};
 use crate::worker::ipc::{Ask, Message, RequestId, Task, VERSION};
 
 mod requests;
@@ -27,7 +27,7 @@ const BURIAL: Duration = Duration::from_secs(5);
 /// The supervisor of one worker.
 pub(super) struct Actor {
     launch: Launch,
-    load: LoadOptions,
+    load: Assignment,
     restart: Restart,
     suspects: Suspects,
     requests: BTreeMap<RequestId, Request>,
@@ -38,6 +38,8 @@ pub(super) struct Actor {
     draining: Option<Draining>,
     state: watch::Sender<EngineState>,
     tally: Arc<Tally>,
+    /// What the head of a chain says.
+    ring: mpsc::Sender<FromHead>,
 }
 
 /// A request that waits or runs.
@@ -66,18 +68,15 @@ enum Turn {
 
 impl Actor {
     pub(super) fn new(
-        config: WorkerConfig,
+        order: Order,
         state: watch::Sender<EngineState>,
         tally: Arc<Tally>,
+        ring: mpsc::Sender<FromHead>,
     ) -> Self {
         Self {
-            launch: Launch {
-                program: config.program,
-                args: config.args,
-                name: config.name,
-            },
-            load: config.load,
-            restart: Restart::new(config.restart, now()),
+            launch: order.launch,
+            load: order.load,
+            restart: Restart::new(order.restart, now()),
             suspects: Suspects::default(),
             requests: BTreeMap::new(),
             life: None,
@@ -86,6 +85,7 @@ impl Actor {
             draining: None,
             state,
             tally,
+            ring,
         }
     }
 
@@ -172,8 +172,13 @@ impl Actor {
         // Places are given out by the supervisor; what it lets in at once after a load finds no
         // slot taken yet and must not be refused by the engine's queue.
         let mut load = self.load.clone();
-        load.queue_limit = load.queue_limit.saturating_add(load.parallel);
-        let task = Task::Load(load);
+        let parallel = load.parallel();
+        let queue_limit = load.queue_limit();
+        *queue_limit = queue_limit.saturating_add(parallel);
+        let task = match load {
+            Assignment::Model(options) => Task::Load(options),
+            Assignment::Head(config) => Task::Head(config),
+        };
         let hello = Message::Hello {
             version: VERSION,
             task,
@@ -195,7 +200,36 @@ impl Actor {
             Command::Credit(id, events) => {
                 self.credit(id, events);
             }
+            Command::ToHead(event) => self.tell_head(event),
             Command::Drain { deadline, done } => self.drain(deadline, done),
+        }
+    }
+
+    /// A process that is not ready has no ring, and is told of one when it is.
+    fn tell_head(&mut self, event: ToHead) {
+        if *self.restart.phase() == Phase::Ready {
+            self.restart.on_sign_of_work(now());
+            let said = self
+                .life
+                .as_mut()
+                .map(|life| life.say(Message::ToHead(event)));
+            if matches!(said, Some(Err(_))) {
+                self.break_ring("what came back does not fit into a frame");
+            }
+        }
+    }
+
+    /// Whoever carries payloads is told that this ring is of no use any more.
+    fn break_ring(&mut self, cause: &str) {
+        if matches!(self.load, Assignment::Head(_)) {
+            // Nobody reads it: nobody carries payloads.
+            let _ = self.ring.try_send(FromHead::Broken(cause.into()));
+        }
+    }
+
+    fn on_head(&mut self, said: FromHead) {
+        if self.ring.try_send(said).is_err() {
+            self.end_life("nobody carries its payloads");
         }
     }
 
@@ -221,12 +255,14 @@ impl Actor {
                 self.restart.on_sign_of_work(now());
                 self.tally.on_stats(load);
             }
+            Message::FromHead(said) => self.on_head(said),
             _ => self.end_life("it sent what only a node sends"),
         }
     }
 
     fn on_death(&mut self, cause: &str) {
         self.life = None;
+        self.break_ring("the head's process ended");
         self.tally.on_death();
         let verdicts = self.suspects.on_death();
         for (_, verdict) in &verdicts {

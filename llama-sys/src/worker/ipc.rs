@@ -7,11 +7,12 @@
 //! meanwhile, so a slow reader pauses its own answer and nobody else's. Everything else is a
 //! bounded number of messages a request.
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
 use crate::devices::{Device, Measurement};
 use crate::engine::{Event, Job, JobError, Load, ModelInfo, Prompt};
+use crate::stage::{FromHead, FromStage, HeadConfig, SliceConfig, SliceInfo, ToHead};
 use crate::worker::LoadOptions;
 
 mod convert;
@@ -29,7 +30,7 @@ pub const CREDIT_WINDOW: u32 = 32;
 
 /// Version of these messages. Both ends are one binary, except when it was replaced on disk
 /// under a running node.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes of a frame's length.
 const PREFIX_BYTES: usize = 4;
@@ -68,13 +69,27 @@ pub enum Message {
     Devices(Vec<Device>),
     /// How fast they are.
     Measured(Vec<Measurement>),
+    /// The node tells the head of a chain of its ring.
+    ToHead(ToHead),
+    /// The head of a chain has something for its ring.
+    FromHead(FromHead),
+    /// The slice is loaded.
+    SliceReady(SliceInfo),
+    /// The node gives a slice a payload.
+    Payload(Bytes),
+    /// A slice has something for its ring.
+    FromStage(FromStage),
 }
 
 /// What a worker is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     /// Load a model and serve it.
     Load(LoadOptions),
+    /// Load the head of a chain and serve the model.
+    Head(HeadConfig),
+    /// Load a slice of a model and compute payloads.
+    Slice(SliceConfig),
     /// List the devices and end.
     Devices,
     /// Measure the devices and end.
@@ -154,6 +169,11 @@ pub enum IpcError {
 /// # Errors
 /// Any [`IpcError`]; nothing panics.
 pub fn decode(content: &[u8]) -> Result<Message, IpcError> {
+    decode_frame(Bytes::copy_from_slice(content))
+}
+
+/// The same without a copy of what it carries.
+fn decode_frame(content: Bytes) -> Result<Message, IpcError> {
     if content.len() > MAX_FRAME_BYTES {
         return Err(IpcError::TooLarge {
             bytes: content.len(),
@@ -199,6 +219,6 @@ pub fn take(read: &mut BytesMut) -> Result<Option<Message>, IpcError> {
         return Ok(None);
     }
     read.advance(PREFIX_BYTES);
-    let content = read.split_to(bytes);
-    decode(&content).map(Some)
+    let content = read.split_to(bytes).freeze();
+    decode_frame(content).map(Some)
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::chain::{self, HeadRing};
 use super::ipc::stream::MessageReader;
 use super::ipc::{Ask, CREDIT_WINDOW, Message, Reply, RequestId, Task, VERSION};
 use super::writer::{self, OUT_CHANNEL};
@@ -29,7 +30,7 @@ const TRAILING_STATS: u32 = 3;
 /// Least progress of a load that is told.
 const PROGRESS_STEP: f32 = 0.005;
 
-type Reader = MessageReader<OwnedReadHalf>;
+pub(super) type Reader = MessageReader<OwnedReadHalf>;
 
 /// Serves one connection. Gives back only when the worker's task is done or refused; a node that
 /// hangs up ends the process.
@@ -76,6 +77,23 @@ async fn perform(
             Ok(engine) => Session::new(engine, out.clone()).serve(reader).await,
             Err(cause) => send(out, Message::LoadRefused(cause)).await,
         },
+        Task::Head(config) => match chain::load_head(config).await {
+            Ok((engine, ring)) => {
+                if let EngineState::Ready(info) = &*engine.state().borrow() {
+                    send(out, Message::Ready(info.clone())).await;
+                }
+                let mut session = Session::new(engine, out.clone());
+                session.ring = Some(ring);
+                session.serve(reader).await;
+            }
+            Err(cause) => send(out, Message::LoadRefused(cause)).await,
+        },
+        Task::Slice(config) => {
+            let progress = progress_to(out.clone());
+            if let Err(cause) = chain::serve_slice(config, reader, out, progress).await {
+                send(out, Message::LoadRefused(cause)).await;
+            }
+        }
     }
     Ok(())
 }
@@ -132,6 +150,8 @@ struct Session {
     tasks: JoinSet<RequestId>,
     reported: Load,
     trailing: u32,
+    /// Of the head of a chain.
+    ring: Option<HeadRing>,
 }
 
 struct Running {
@@ -149,6 +169,7 @@ impl Session {
             tasks: JoinSet::new(),
             reported: Load::default(),
             trailing: TRAILING_STATS,
+            ring: None,
         }
     }
 
@@ -158,8 +179,15 @@ impl Session {
         let mut state = self.engine.state();
         let mut stats = stats_interval();
         loop {
+            let said = async {
+                match &mut self.ring {
+                    Some(ring) => ring.said.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
+                Some(said) = said => send(&self.out, Message::FromHead(said)).await,
                 Some(ended) = self.tasks.join_next() => self.on_task_end(ended),
                 changed = state.changed() => match (changed, &*state.borrow_and_update()) {
                     (Ok(()), EngineState::Failed(cause)) => return super::report(cause),
@@ -167,7 +195,13 @@ impl Session {
                     _ => {}
                 },
                 _ = stats.tick(), if self.trailing > 0 => self.report_load(),
-                message = next(reader) => self.handle(message),
+                message = next(reader) => match (message, &self.ring) {
+                (Message::ToHead(event), Some(ring)) => {
+                    // The engine's end shows in its state.
+                    let _ = ring.end.tell(event).await;
+                }
+                (message, _) => self.handle(message),
+                },
             }
         }
     }
@@ -291,7 +325,7 @@ impl Request {
 }
 
 /// The node's next message; without one there is nobody to work for.
-async fn next(reader: &mut Reader) -> Message {
+pub(super) async fn next(reader: &mut Reader) -> Message {
     match reader.next().await {
         Ok(message) => message,
         Err(_) => process::die(),
@@ -299,7 +333,7 @@ async fn next(reader: &mut Reader) -> Message {
 }
 
 /// The writer ends before its senders only if the socket failed.
-async fn send(out: &mpsc::Sender<Message>, message: Message) {
+pub(super) async fn send(out: &mpsc::Sender<Message>, message: Message) {
     if out.send(message).await.is_err() {
         process::die();
     }

@@ -21,7 +21,7 @@ pub(super) fn serve_if_started_as_worker() {
     }
 }
 
-fn product(model: impl Into<PathBuf>) -> WorkerConfig {
+pub(super) fn product(model: impl Into<PathBuf>) -> WorkerConfig {
     let mut config = config(model);
     config.args[1] = "product_worker_child".into();
     config.load.threads = Some(1);
@@ -29,7 +29,7 @@ fn product(model: impl Into<PathBuf>) -> WorkerConfig {
     config
 }
 
-fn moe() -> PathBuf {
+pub(super) fn moe() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny-moe-q8_0.gguf")
 }
 
@@ -40,11 +40,16 @@ fn written(specimen: &Builder) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-fn sampled(prompt: &str, temperature: f32) -> Job {
+pub(super) fn sampled(prompt: &str, temperature: f32) -> Job {
     let mut job = job(prompt);
     job.sampling.temperature = temperature;
     job.max_tokens = Some(TOKENS);
     job
+}
+
+pub(super) fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
 }
 
 #[tokio::test]
@@ -100,8 +105,7 @@ async fn a_killed_worker_goes_on_with_the_same_answer() {
         let mut events = engine.generate(job.clone()).await.unwrap();
         let mut seen = Seen::default();
         seen.read(&mut events, at).await;
-        let pid = i32::try_from(engine.worker_pid().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        kill(engine.worker_pid().unwrap());
         let seen = seen.rest(&mut events).await;
         assert_eq!(seen.text, whole.text, "killed after {at} events");
         assert_eq!(seen.tokens, whole.tokens);

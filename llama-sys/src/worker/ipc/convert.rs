@@ -9,6 +9,7 @@ use super::{Ask, IpcError, Message, Reply, RequestId, Task, wire};
 use crate::engine::{Load, ModelInfo};
 use crate::worker::LoadOptions;
 
+mod chain;
 mod device;
 mod event;
 mod job;
@@ -48,6 +49,11 @@ fn unrequested_to_wire(message: Message) -> Body {
                 .map(device::measurement_to_wire)
                 .collect(),
         }),
+        Message::ToHead(event) => Body::ToHead(chain::to_head_to_wire(event)),
+        Message::FromHead(said) => Body::FromHead(chain::from_head_to_wire(said)),
+        Message::SliceReady(info) => Body::SliceReady(chain::info_to_wire(info)),
+        Message::Payload(payload) => Body::Payload(payload),
+        Message::FromStage(said) => Body::FromStage(chain::from_stage_to_wire(said)),
         Message::Ask(..) | Message::Cancel(_) | Message::Credit(..) | Message::Reply(..) => {
             unreachable!("messages of a request have their own branch")
         }
@@ -94,6 +100,11 @@ pub(super) fn from_wire(frame: wire::Frame) -> Result<Message, IpcError> {
                 .map(device::measurement_from_wire);
             Message::Measured(measured.collect::<Result<_, _>>()?)
         }
+        Body::ToHead(ported) => chain::to_head_from_wire(ported)?,
+        Body::FromHead(ported) => chain::from_head_from_wire(ported)?,
+        Body::SliceReady(info) => Message::SliceReady(chain::info_from_wire(&info)),
+        Body::Payload(payload) => Message::Payload(payload),
+        Body::FromStage(ported) => chain::from_stage_from_wire(ported)?,
         reply => Message::Reply(id, reply_from_wire(reply)?),
     })
 }
@@ -159,6 +170,8 @@ fn task_to_wire(task: Task) -> wire::Task {
             memory_limit_bytes: options.memory_limit_bytes,
             queue_limit: options.queue_limit,
         }),
+        Task::Head(config) => wire::Task::Head(chain::head_to_wire(&config)),
+        Task::Slice(config) => wire::Task::Slice(chain::slice_to_wire(&config)),
         Task::Devices => wire::Task::Devices(()),
         Task::Measure => wire::Task::Measure(()),
     }
@@ -179,6 +192,8 @@ fn task_from_wire(task: wire::Task) -> Result<Task, IpcError> {
             memory_limit_bytes: options.memory_limit_bytes,
             queue_limit: options.queue_limit,
         }),
+        wire::Task::Head(config) => Task::Head(chain::head_from_wire(config)?),
+        wire::Task::Slice(config) => Task::Slice(chain::slice_from_wire(config)?),
         wire::Task::Devices(()) => Task::Devices,
         wire::Task::Measure(()) => Task::Measure,
     })

@@ -2,8 +2,12 @@
 //! hand: both ends are one binary, so nobody else needs a `.proto` of them. Meaning and checks
 //! are in [`super::convert`].
 
+mod chain;
 mod event;
+pub(super) use chain::*;
 pub(super) use event::*;
+
+pub(super) use crate::wire::{Grammar, Sampling};
 
 /// One frame. `id`: the request it belongs to; 0 where it belongs to none.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -12,7 +16,7 @@ pub(super) struct Frame {
     pub(super) id: u64,
     #[prost(
         oneof = "Body",
-        tags = "2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31"
+        tags = "2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 41, 42, 43, 44"
     )]
     pub(super) body: Option<Body>,
 }
@@ -57,13 +61,23 @@ pub(super) enum Body {
     Devices(Devices),
     #[prost(message, tag = "31")]
     Measured(Measurements),
+    #[prost(message, tag = "40")]
+    ToHead(Ported),
+    #[prost(message, tag = "41")]
+    FromHead(Ported),
+    #[prost(message, tag = "42")]
+    SliceReady(SliceInfo),
+    #[prost(bytes = "bytes", tag = "43")]
+    Payload(bytes::Bytes),
+    #[prost(message, tag = "44")]
+    FromStage(Ported),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Hello {
     #[prost(uint32, tag = "1")]
     pub(super) version: u32,
-    #[prost(oneof = "Task", tags = "2, 3, 4")]
+    #[prost(oneof = "Task", tags = "2, 3, 4, 5, 6")]
     pub(super) task: Option<Task>,
 }
 
@@ -75,6 +89,10 @@ pub(super) enum Task {
     Devices(()),
     #[prost(message, tag = "4")]
     Measure(()),
+    #[prost(message, tag = "5")]
+    Head(HeadConfig),
+    #[prost(message, tag = "6")]
+    Slice(SliceConfig),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -123,16 +141,6 @@ pub(super) struct Job {
     pub(super) grammar: Option<Grammar>,
 }
 
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub(super) enum Grammar {
-    #[prost(message, tag = "11")]
-    JsonObject(()),
-    #[prost(string, tag = "12")]
-    JsonSchema(String),
-    #[prost(string, tag = "13")]
-    Gbnf(String),
-}
-
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Prompt {
     #[prost(oneof = "PromptKind", tags = "1, 2, 3")]
@@ -175,29 +183,6 @@ pub(super) struct Infill {
 pub(super) struct Inputs {
     #[prost(message, repeated, tag = "1")]
     pub(super) inputs: Vec<Prompt>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Sampling {
-    #[prost(float, tag = "1")]
-    pub(super) temperature: f32,
-    #[prost(float, tag = "2")]
-    pub(super) top_p: f32,
-    #[prost(uint32, tag = "3")]
-    pub(super) top_k: u32,
-    #[prost(float, tag = "4")]
-    pub(super) min_p: f32,
-    #[prost(float, tag = "5")]
-    pub(super) repeat_penalty: f32,
-    #[prost(float, tag = "6")]
-    pub(super) presence_penalty: f32,
-    #[prost(float, tag = "7")]
-    pub(super) frequency_penalty: f32,
-    /// Of equal length: a token and its bias.
-    #[prost(uint32, repeated, tag = "8")]
-    pub(super) bias_tokens: Vec<u32>,
-    #[prost(float, repeated, tag = "9")]
-    pub(super) bias_values: Vec<f32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

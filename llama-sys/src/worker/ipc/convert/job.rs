@@ -1,24 +1,14 @@
 //! Between jobs and their wire form.
 
 use super::super::{IpcError, wire};
-use crate::engine::{Grammar, Job, Prompt, Resume, Sampling};
+use crate::engine::{Job, Prompt, Resume};
+use crate::wire::{grammar_from_wire, grammar_to_wire};
 
 pub(super) fn job_to_wire(job: Job) -> wire::Job {
-    let (bias_tokens, bias_values) = job.sampling.logit_bias.into_iter().unzip();
     wire::Job {
         request_id: job.request_id,
         prompt: Some(prompt_to_wire(job.prompt)),
-        sampling: Some(wire::Sampling {
-            temperature: job.sampling.temperature,
-            top_p: job.sampling.top_p,
-            top_k: job.sampling.top_k,
-            min_p: job.sampling.min_p,
-            repeat_penalty: job.sampling.repeat_penalty,
-            presence_penalty: job.sampling.presence_penalty,
-            frequency_penalty: job.sampling.frequency_penalty,
-            bias_tokens,
-            bias_values,
-        }),
+        sampling: Some(job.sampling.into()),
         seed: job.seed,
         max_tokens: job.max_tokens,
         stop: job.stop,
@@ -29,12 +19,7 @@ pub(super) fn job_to_wire(job: Job) -> wire::Job {
             tokens: resume.tokens,
             sent_text_bytes: resume.sent_text_bytes as u64,
         }),
-        grammar: match job.grammar {
-            Grammar::None => None,
-            Grammar::JsonObject => Some(wire::Grammar::JsonObject(())),
-            Grammar::JsonSchema(schema) => Some(wire::Grammar::JsonSchema(schema)),
-            Grammar::Gbnf(rules) => Some(wire::Grammar::Gbnf(rules)),
-        },
+        grammar: grammar_to_wire(job.grammar),
     }
 }
 
@@ -42,16 +27,15 @@ pub(super) fn job_from_wire(job: wire::Job) -> Result<Job, IpcError> {
     Ok(Job {
         request_id: job.request_id,
         prompt: prompt_from_wire(job.prompt.ok_or(IpcError::Missing("prompt"))?)?,
-        sampling: sampling_from_wire(job.sampling.ok_or(IpcError::Missing("sampling"))?)?,
+        sampling: {
+            let sampling = job.sampling.ok_or(IpcError::Missing("sampling"))?;
+            let uneven = |_| IpcError::Bad("logit bias");
+            sampling.try_into().map_err(uneven)?
+        },
         seed: job.seed,
         max_tokens: job.max_tokens,
         stop: job.stop,
-        grammar: match job.grammar {
-            None => Grammar::None,
-            Some(wire::Grammar::JsonObject(())) => Grammar::JsonObject,
-            Some(wire::Grammar::JsonSchema(schema)) => Grammar::JsonSchema(schema),
-            Some(wire::Grammar::Gbnf(rules)) => Grammar::Gbnf(rules),
-        },
+        grammar: grammar_from_wire(job.grammar),
         logprobs: narrow(job.logprobs)?,
         prompt_logprobs: job.prompt_logprobs,
         show_special: job.show_special,
@@ -69,23 +53,6 @@ pub(super) fn job_from_wire(job: wire::Job) -> Result<Job, IpcError> {
 fn narrow(logprobs: Option<u32>) -> Result<Option<u8>, IpcError> {
     let narrow = |n| u8::try_from(n).map_err(|_| IpcError::Bad("logprobs"));
     logprobs.map(narrow).transpose()
-}
-
-fn sampling_from_wire(sampling: wire::Sampling) -> Result<Sampling, IpcError> {
-    if sampling.bias_tokens.len() != sampling.bias_values.len() {
-        return Err(IpcError::Bad("logit bias"));
-    }
-    let tokens = sampling.bias_tokens.into_iter();
-    Ok(Sampling {
-        temperature: sampling.temperature,
-        top_p: sampling.top_p,
-        top_k: sampling.top_k,
-        min_p: sampling.min_p,
-        repeat_penalty: sampling.repeat_penalty,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        logit_bias: tokens.zip(sampling.bias_values).collect(),
-    })
 }
 
 pub(super) fn prompt_to_wire(prompt: Prompt) -> wire::Prompt {

@@ -1,0 +1,223 @@
+//! A slice in a worker process: started, fed with payloads, watched, ended with its owner. It is
+//! not started again: whoever holds it has promised it to a head, who must know that it was lost.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Launch, Life, LifeEvent, WORKER_COMMAND};
+use crate::stage::{FromStage, MAX_IN_FLIGHT, SliceConfig, SliceInfo};
+use crate::worker::ipc::{Message, Task, VERSION};
+
+/// Payloads that wait in either direction: what a head sends before it hears of any.
+const PAYLOAD_CHANNEL: usize = MAX_IN_FLIGHT;
+
+/// A slice that has payloads and gives nothing for so long has hung. A batch on a slow machine
+/// takes some tens of seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Which worker is wanted.
+#[derive(Debug, Clone)]
+pub struct SliceWorkerConfig {
+    /// The program; [`std::env::current_exe`] as a rule.
+    pub program: PathBuf,
+    /// Its arguments: `["worker"]`.
+    pub args: Vec<OsString>,
+    /// The model's name and the layers, for logs.
+    pub name: String,
+    /// What is loaded, and how.
+    pub slice: SliceConfig,
+}
+
+impl SliceWorkerConfig {
+    /// This program's worker command for a slice.
+    pub fn new(program: impl Into<PathBuf>, name: impl Into<String>, slice: SliceConfig) -> Self {
+        Self {
+            program: program.into(),
+            args: vec![WORKER_COMMAND.into()],
+            name: name.into(),
+            slice,
+        }
+    }
+}
+
+/// How a slice stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SliceState {
+    /// It is loaded; 0..=1.
+    Loading(f32),
+    /// It computes payloads.
+    Ready(SliceInfo),
+    /// It was not loaded, or is gone: why.
+    Ended(String),
+}
+
+/// A slice in a worker process. Dropping it kills the worker.
+#[derive(Debug)]
+pub struct SliceWorker {
+    state: watch::Receiver<SliceState>,
+    payloads: mpsc::Sender<Bytes>,
+    _end: DropGuard,
+}
+
+impl SliceWorker {
+    /// Starts the worker. To be called within a tokio runtime. What the slice says comes out of
+    /// the receiver, which ends with the worker; all that can go wrong shows in the state.
+    pub fn spawn(config: SliceWorkerConfig) -> (Self, mpsc::Receiver<FromStage>) {
+        let (state_out, state) = watch::channel(SliceState::Loading(0.0));
+        let (payloads, received) = mpsc::channel(PAYLOAD_CHANNEL);
+        let (said, messages) = mpsc::channel(PAYLOAD_CHANNEL);
+        let end = CancellationToken::new();
+        let actor = Actor {
+            state: state_out,
+            said,
+            owed: 0,
+            heard: Instant::now(),
+            is_ending: false,
+        };
+        tokio::spawn(actor.run(config, received, end.clone()));
+        let worker = Self {
+            state,
+            payloads,
+            _end: end.drop_guard(),
+        };
+        (worker, messages)
+    }
+
+    /// State changes; the current one is always there.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<SliceState> {
+        self.state.clone()
+    }
+
+    /// Where payloads go. Sending waits while the slice is behind, and fails once it is gone. An
+    /// empty payload forgets every session, for whoever has the slice next.
+    #[must_use]
+    pub fn payloads(&self) -> mpsc::Sender<Bytes> {
+        self.payloads.clone()
+    }
+}
+
+struct Actor {
+    state: watch::Sender<SliceState>,
+    said: mpsc::Sender<FromStage>,
+    /// Payloads that nothing was heard of yet.
+    owed: usize,
+    /// When the worker last said something, or had nothing to say.
+    heard: Instant,
+    /// The worker is being ended: only its end is waited for.
+    is_ending: bool,
+}
+
+/// What the actor waits for.
+enum Turn {
+    End,
+    Silence,
+    Payload(Option<Bytes>),
+    Life(LifeEvent),
+}
+
+impl Actor {
+    async fn run(
+        mut self,
+        config: SliceWorkerConfig,
+        mut payloads: mpsc::Receiver<Bytes>,
+        end: CancellationToken,
+    ) {
+        let launch = Launch {
+            program: config.program,
+            args: config.args,
+            name: config.name,
+        };
+        let hello = Message::Hello {
+            version: VERSION,
+            task: Task::Slice(config.slice),
+        };
+        let mut life = match Life::start(&launch).await {
+            Ok(life) => life,
+            Err(error) => {
+                return self.ended(&format!("the worker could not be started: {error}"));
+            }
+        };
+        life.say(hello).expect("a hello fits into a frame");
+        loop {
+            match self.select(&mut life, &mut payloads, &end).await {
+                Turn::End | Turn::Payload(None) => self.end(&mut life, "its owner has ended it"),
+                Turn::Silence => self.end(&mut life, "it has hung: it computes nothing"),
+                Turn::Payload(Some(payload)) => self.feed(&mut life, payload),
+                Turn::Life(LifeEvent::Message(message)) => self.handle(&mut life, message).await,
+                Turn::Life(LifeEvent::Ended(cause)) => return self.ended(&cause),
+            }
+        }
+    }
+
+    async fn select(
+        &mut self,
+        life: &mut Life,
+        payloads: &mut mpsc::Receiver<Bytes>,
+        end: &CancellationToken,
+    ) -> Turn {
+        if self.is_ending {
+            return Turn::Life(life.next().await);
+        }
+        let may_take = self.owed < PAYLOAD_CHANNEL && self.is_ready();
+        let silence = self.heard + SILENCE;
+        tokio::select! {
+            biased;
+            () = end.cancelled() => Turn::End,
+            event = life.next() => Turn::Life(event),
+            payload = payloads.recv(), if may_take => Turn::Payload(payload),
+            () = tokio::time::sleep_until(silence), if self.owed > 0 => Turn::Silence,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(*self.state.borrow(), SliceState::Ready(_))
+    }
+
+    fn feed(&mut self, life: &mut Life, payload: Bytes) {
+        if self.owed == 0 {
+            self.heard = Instant::now();
+        }
+        self.owed += 1;
+        if life.say(Message::Payload(payload)).is_err() {
+            self.end(life, "it was sent more than a frame holds");
+        }
+    }
+
+    async fn handle(&mut self, life: &mut Life, message: Message) {
+        self.heard = Instant::now();
+        match message {
+            Message::Loading(progress) => {
+                drop(self.state.send_replace(SliceState::Loading(progress)))
+            }
+            Message::SliceReady(info) => drop(self.state.send_replace(SliceState::Ready(info))),
+            Message::LoadRefused(cause) => self.end(life, &cause),
+            Message::FromStage(said) => {
+                self.owed = self.owed.saturating_sub(1);
+                if said == FromStage::Nothing {
+                    return;
+                }
+                // Waiting here holds the slice up, which is what a slow neighbour should do.
+                if self.said.send(said).await.is_err() {
+                    self.end(life, "nobody takes what it computes");
+                }
+            }
+            _ => self.end(life, "it sent what only a node sends"),
+        }
+    }
+
+    fn end(&mut self, life: &mut Life, cause: &str) {
+        self.is_ending = true;
+        life.end(cause);
+    }
+
+    fn ended(&self, cause: &str) {
+        self.state.send_replace(SliceState::Ended(cause.into()));
+    }
+}
