@@ -1,9 +1,13 @@
 //! Decisions: plain structs with time and randomness handed in. No I/O, no tasks, no clock.
 
+pub mod deployment;
 pub mod fairness;
+pub mod fetch;
 pub mod guests;
 pub mod hedging;
+pub mod leases;
 pub mod pace;
+pub mod planner;
 pub mod profile;
 pub mod ranking;
 pub mod relay;
