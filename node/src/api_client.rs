@@ -10,7 +10,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use web::manage::{DeviceStatus, LoadedModel, NodeStatus, PullEvent, StoredModel, SwarmStatus};
+use web::manage::{
+    DeviceStatus, LoadedModel, NodeStatus, PlanReport, PullEvent, StoredModel, SwarmStatus,
+};
 
 pub use self::chat::{Chunk, Question, Turn};
 pub use self::events::Events;
@@ -153,6 +155,16 @@ impl Client {
     /// See [`ClientError`].
     pub async fn peers(&self) -> Result<SwarmStatus, ClientError> {
         self.json(self.request(Method::GET, "/api/peers")).await
+    }
+
+    /// How a model would be spread over peers.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn plan(&self, model: &str) -> Result<PlanReport, ClientError> {
+        // What is safe in a path is safe in a query, too.
+        let path = format!("/api/plan?model={}", escape(model));
+        self.json(self.request(Method::GET, &path)).await
     }
 
     /// Removes a model; answers the bytes freed.

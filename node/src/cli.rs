@@ -11,6 +11,7 @@ mod exit;
 mod join;
 mod models;
 mod peers;
+mod plan;
 mod pull;
 mod status;
 mod swarm;
@@ -53,6 +54,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
         Command::Peers(args) => peers::run(&args, terminal),
+        Command::Plan(args) => plan::run(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
         Command::Swarm(args) => swarm::run(args.command, terminal),
         Command::Join(args) => join::run(&args, terminal),

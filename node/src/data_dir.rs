@@ -5,6 +5,7 @@
 //! DATA_DIR/identity.key   the node's key
 //! DATA_DIR/state/         the database
 //! DATA_DIR/models/        the model store
+//! DATA_DIR/weights/       parts of models that came from peers, and manifests
 //! DATA_DIR/swarms/NAME/   a private swarm: its root key, certificates, invites
 //! DATA_DIR/history        what was typed in `shoal run`
 //! DATA_DIR/run/lock       held by the running node; its process id
@@ -83,6 +84,16 @@ impl Layout {
     /// The database.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// Parts of models.
+    pub fn weights(&self) -> PathBuf {
+        self.root.join("weights")
+    }
+
+    /// Slices of models, made to be loaded.
+    pub fn slices(&self) -> PathBuf {
+        self.root.join("slices")
     }
 
     /// The private swarms.

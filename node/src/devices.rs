@@ -17,7 +17,7 @@ use crate::store::{Record, Store, StoreError, Table};
 
 /// Parameters of the model that prefill figures are given for: a billion, two operations each
 /// a token.
-const REFERENCE_PARAMETERS: f64 = 1e9;
+pub(crate) const REFERENCE_PARAMETERS: f64 = 1e9;
 
 /// The one record of the table.
 const KEY: &str = "all";

@@ -1,21 +1,24 @@
-//! The node's engines: models of the store, each in a worker process. Behind
+//! The node's engines: models of the store, each in a worker process, or, where the memory of
+//! this machine is too small, as a chain over peers. Behind
 //! [`residency::Loader`](crate::residency::Loader); it decides neither when nor which.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use llama_sys::supervisor::{WorkerConfig, WorkerEngine};
 use llama_sys::worker::LoadOptions;
 use protocol::ModelName;
 
+use crate::chain::Chains;
 use crate::core::sizing::{Size, Wish, size};
 use crate::models::{LocalModel, Models, ResolveError};
+use crate::planning::HEAD_BYTES;
 use crate::residency::{ExamineError, Examined, Loader, Starting};
 
 /// Requests that wait for a sequence of one model, at most: what a machine answers within some
 /// minutes. Beyond it clients get 503 and try again.
-const QUEUE_LIMIT: u32 = 256;
+pub const QUEUE_LIMIT: u32 = 256;
 
 /// A worker may take this much beyond its model's need before it is stopped: the estimate is
 /// rough, and what it guards against (a leak, a hostile file) is far beyond it.
@@ -33,11 +36,19 @@ pub struct Engines {
     pub budget_bytes: u64,
     /// The program whose hidden command is the worker: this one.
     pub program: PathBuf,
+    /// Chains over peers, once the node has joined a swarm.
+    pub chains: Arc<OnceLock<Chains>>,
 }
 
 impl Engines {
     fn size(&self, model: &LocalModel) -> Size {
         size(&model.facts, self.wish, self.budget_bytes)
+    }
+
+    /// The chains, for a model that this machine's memory is too small for.
+    fn chains(&self, size: &Size) -> Option<&Chains> {
+        let chains = self.chains.get();
+        chains.filter(|_| size.need_bytes > self.budget_bytes)
     }
 
     fn options(&self, model: &LocalModel, file: PathBuf) -> LoadOptions {
@@ -65,9 +76,14 @@ impl Loader for Engines {
             model: model.clone(),
             cause: format!("its full name is none: {error}"),
         })?;
+        let size = self.size(&found);
+        let need_bytes = match self.chains(&size) {
+            Some(_) => HEAD_BYTES,
+            None => size.need_bytes,
+        };
         Ok(Examined {
             name,
-            need_bytes: self.size(&found).need_bytes,
+            need_bytes,
             facts: found.facts,
         })
     }
@@ -77,6 +93,11 @@ impl Loader for Engines {
         let held = self.models.hold(model.name.as_str());
         let found = self.models.resolve(model.name.as_str()).await;
         let found = found.map_err(|error| error.to_string())?;
+        if let Some(chains) = self.chains(&self.size(&found)) {
+            let (engine, share) = chains.start(&model.name).await?;
+            let held = Box::new((held, share));
+            return Ok(Starting { engine, held });
+        }
         let file = found.files.first().ok_or("it has no files")?.clone();
         let options = self.options(&found, file);
         let worker = WorkerConfig::new(&self.program, &found.name, options);

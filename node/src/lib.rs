@@ -4,6 +4,7 @@
 //! llama.cpp: those live behind `dht`, `web` and `llama-sys`.
 
 pub mod api_client;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -17,6 +18,7 @@ pub mod logging;
 pub mod management;
 pub mod models;
 pub mod peers;
+pub mod planning;
 pub mod profile;
 pub mod residency;
 pub mod router;
@@ -26,3 +28,4 @@ pub mod speeds;
 pub mod store;
 pub mod swarm;
 pub mod up;
+pub mod weights;

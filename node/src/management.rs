@@ -10,13 +10,14 @@ use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PullEvent, PullRequest,
-    StoredModel, SwarmStatus,
+    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
+    PullRequest, StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;
 use crate::devices::Devices;
 use crate::models::{Models, PullError, RemoveError, ResolveError};
+use crate::planning::{PlanError, Settings, Sources};
 use crate::residency::{AcquireError, ExamineError, Residency};
 use crate::swarm;
 
@@ -56,6 +57,18 @@ impl NodeManagement {
             (true, _) => "offline",
             (false, true) => "client",
             (false, false) => "node",
+        }
+    }
+
+    /// What plans are made from.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            models: self.models.clone(),
+            residency: self.residency.clone(),
+            devices: Arc::clone(&self.devices),
+            network: self.network.clone(),
+            node: self.id,
+            settings: Settings::of(&self.effective.config),
         }
     }
 
@@ -141,6 +154,11 @@ impl Management for NodeManagement {
         told.map_err(|_| ManageError::Conflict("this node is in no swarm".into()))
     }
 
+    async fn plan(&self, model: &str) -> Result<PlanReport, ManageError> {
+        let report = self.sources().report(model).await;
+        report.map_err(|error| plan_error(&error))
+    }
+
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {
         self.devices.measure().await.map_err(ManageError::Internal)
     }
@@ -165,6 +183,13 @@ fn pull_error(error: &PullError) -> ManageError {
         PullError::Name(_) | PullError::Unknown(_) => ManageError::Invalid(text),
         PullError::Offline | PullError::TooMany => ManageError::Conflict(text),
         _ => ManageError::Internal(text),
+    }
+}
+
+fn plan_error(error: &PlanError) -> ManageError {
+    match error {
+        PlanError::Resolve(error) => resolve_error(error),
+        PlanError::Unusable { .. } => ManageError::Conflict(error.to_string()),
     }
 }
 

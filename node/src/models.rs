@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use llama_sys::gguf::ModelFacts;
+use protocol::ModelName;
+use reqwest::Url;
 use tokio::sync::mpsc;
 use web::manage::{PullEvent, StoredModel};
 
 use self::disk::Disk;
-use self::download::blocking;
+pub(crate) use self::download::blocking;
 use self::hub::{Hub, HubConfig};
 use self::inner::{Inner, stored_model};
 use self::resolve::Wanted;
@@ -199,6 +201,20 @@ impl Models {
         let (sender, events) = mpsc::channel(EVENTS);
         tokio::spawn(pull::run(self.clone(), wanted, sender, ticket));
         Ok(events)
+    }
+
+    /// A model's files where it is published, for whoever fetches ranges of them: the client,
+    /// and each one's address and size. Only names of repositories and of the catalog count: the name
+    /// may come from a peer, and a peer names no path and no address.
+    ///
+    /// # Errors
+    /// [`PullError`]: there is no such model at the hub, or it cannot be asked.
+    pub async fn published(&self, name: &ModelName) -> Result<(Hub, Vec<(Url, u64)>), PullError> {
+        if self.inner.config.offline {
+            return Err(PullError::Offline);
+        }
+        let files = resolve::published(&self.inner.hub, name.as_str()).await?;
+        Ok((self.inner.hub.clone(), files))
     }
 
     /// Takes in a file of this machine (or, by any part, a split model) in place. It keeps the

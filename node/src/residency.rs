@@ -144,6 +144,7 @@ enum Command {
         done: oneshot::Sender<()>,
     },
     Pin(ModelName),
+    Lent(u64),
     Loaded(oneshot::Sender<Vec<LoadedModel>>),
 }
 
@@ -227,6 +228,12 @@ impl Residency {
     pub async fn pin(&self, model: &ModelName) {
         // Without the task no model is kept anyway.
         let _ = self.commands.send(Command::Pin(model.clone())).await;
+    }
+
+    /// Stages for other peers' chains take so many bytes of the same memory from now on.
+    pub async fn set_lent(&self, bytes: u64) {
+        // Without the task nothing is loaded anyway.
+        let _ = self.commands.send(Command::Lent(bytes)).await;
     }
 
     /// Drains and unloads a model, and returns when its memory is free. Nothing to do if it is

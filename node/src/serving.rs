@@ -24,7 +24,7 @@ mod metrics;
 mod refusal;
 #[cfg(test)]
 mod tests;
-mod upload;
+pub(crate) mod upload;
 
 use self::answer::Answer;
 pub use self::config::ServingConfig;
@@ -33,6 +33,7 @@ use self::upload::Upload;
 use crate::core::fairness::{Room, Rooms};
 use crate::core::guests::{self, Presence, Rules};
 use crate::residency::{Lease, Residency, View};
+use crate::weights::{Gate, Giving, Weights};
 
 /// Events that wait for a peer's stream before the engine is held back.
 const EVENT_CHANNEL: usize = 64;
@@ -166,6 +167,12 @@ impl Serving {
         Ok(response)
     }
 
+    /// Gives peers the parts of models that they may use here, within the same limit of upload.
+    pub fn giving(&self, weights: Weights) -> Giving {
+        let gate = Arc::new(self.clone());
+        Giving::new(weights, gate, self.shared.upload.clone())
+    }
+
     /// Requests of peers that wait for this model.
     pub fn waiting_for(&self, model: &ModelName) -> usize {
         self.shared.desk.waiting_for(model)
@@ -185,6 +192,7 @@ impl Serving {
             taken: self.shared.taken.load(Ordering::Relaxed),
             refused: self.shared.refused.load(Ordering::Relaxed),
             sent_bytes: self.shared.upload.sent_bytes(),
+            given_bytes: self.shared.upload.given_bytes(),
         };
         figures.write(out);
     }
@@ -221,6 +229,18 @@ impl Serving {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         entered
+    }
+}
+
+impl Gate for Serving {
+    fn serves(&self, is_trusted: bool) -> bool {
+        self.check_peer(is_trusted).is_ok()
+    }
+
+    fn offers(&self, model: &ModelName) -> bool {
+        let view = self.shared.residency.view();
+        let view = view.borrow();
+        Serving::offers(self, model, &view)
     }
 }
 

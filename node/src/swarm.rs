@@ -9,6 +9,7 @@ mod setup;
 mod status;
 
 use bootstrap::memberships::{Membership, SwarmFiles, keep};
+use dht::generate::RequestRoom;
 use dht::identity::Identity;
 use dht::network::{Config, Inbound, Network, StartError};
 use protocol::advert::Profile;
@@ -19,11 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::asking::SwarmPeers;
 pub use self::memory::{Memory, MemoryError};
+pub use self::offering::ChainSide;
+use self::offering::Services;
 pub use self::setup::SwarmSetup;
 pub(crate) use self::setup::configured_proof;
 pub use self::status::status;
 use crate::config::ListenConfig;
 use crate::serving::Serving;
+use crate::weights::Weights;
 
 /// The network, and what has to be done with it.
 pub struct Joined {
@@ -31,6 +35,8 @@ pub struct Joined {
     pub network: Network,
     /// The swarm's name.
     pub swarm: SwarmName,
+    /// Parts of models, which peers are given.
+    pub weights: Weights,
     /// Where what a private swarm brings is kept.
     membership: Option<SwarmFiles>,
     identity: Identity,
@@ -49,6 +55,7 @@ impl Joined {
         setup: &SwarmSetup,
         identity: &Identity,
         memory: Memory,
+        weights: Weights,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let config = config(setup, identity, &memory);
@@ -56,6 +63,7 @@ impl Joined {
         Ok(Self {
             network,
             swarm: setup.name.clone(),
+            weights,
             membership: setup.membership.as_ref().map(|own| own.files.clone()),
             identity: identity.clone(),
             inbound,
@@ -70,6 +78,7 @@ impl Joined {
     pub async fn run(
         self,
         serving: Serving,
+        chain: Option<ChainSide>,
         mut profile: watch::Receiver<Profile>,
         changes: watch::Receiver<()>,
     ) {
@@ -81,8 +90,15 @@ impl Joined {
             stop,
             membership,
             identity,
+            weights,
             ..
         } = self;
+        let services = Services {
+            giving: serving.giving(weights),
+            serving,
+            chain,
+            room: RequestRoom::default(),
+        };
         let telling = async {
             loop {
                 network.set_profile(profile.borrow_and_update().clone());
@@ -94,15 +110,9 @@ impl Joined {
         };
         let offering = async {
             let mut answers = JoinSet::new();
-            let room = dht::generate::RequestRoom::default();
             while let Some(stream) = inbound.recv().await {
                 while answers.try_join_next().is_some() {}
-                answers.spawn(offering::answer(
-                    stream,
-                    network.clone(),
-                    serving.clone(),
-                    room.clone(),
-                ));
+                answers.spawn(offering::answer(stream, network.clone(), services.clone()));
             }
             answers.shutdown().await;
         };

@@ -1,6 +1,7 @@
 //! `shoal up`: claims the data directory, puts the node's parts together, serves until told to
 //! stop, drains. It decides nothing about requests or models.
 
+mod chains;
 mod parts;
 mod pinned;
 
@@ -51,6 +52,9 @@ pub enum UpError {
     /// The model store cannot be opened.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
+    /// The parts of models cannot be read.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::OpenError),
     /// The private swarm's files or settings cannot be used.
     #[error(transparent)]
     Swarm(#[from] SwarmError),

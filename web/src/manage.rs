@@ -13,6 +13,7 @@
 //! | `GET /api/peers` | | [`SwarmStatus`] |
 //! | `POST /api/swarm/reload` | | `{}`, once the swarm was told |
 //! | `POST /api/bench` | | `[DeviceStatus]` |
+//! | `GET /api/plan?model=NAME` | | [`PlanReport`] |
 //! | `GET /api/config` | | TOML, `text/plain` |
 //!
 //! Errors are the error object of the OpenAI API.
@@ -22,6 +23,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+
+mod plan;
+
+pub use self::plan::{LeftOut, PlanPrediction, PlanReport, PlannedStage};
 
 /// A model file in the store or in use from its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,6 +269,8 @@ pub trait Management: Send + Sync + 'static {
     async fn peers(&self) -> SwarmStatus;
     /// Reads the files of the private swarm again, and spreads what is new in them.
     async fn reload_swarm(&self) -> Result<(), ManageError>;
+    /// Who would hold a model that is on disk here, and how fast it would be. Nothing is loaded.
+    async fn plan(&self, model: &str) -> Result<PlanReport, ManageError>;
     /// Measures the devices (again) and answers the figures.
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
     /// The effective configuration as TOML, secrets hidden.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{FromRequest, Path, Request, State},
+    extract::{FromRequest, Path, Query, Request, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -18,8 +18,8 @@ use crate::{
     body,
     error::ApiError,
     manage::{
-        DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PullEvent, PullRequest,
-        StoredModel, SwarmStatus,
+        DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PlanReport, PullEvent,
+        PullRequest, StoredModel, SwarmStatus,
     },
     sse::{self, Events, Flow, Transcript},
     state::App,
@@ -37,6 +37,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/unload", post(unload))
         .route("/api/peers", get(peers))
         .route("/api/swarm/reload", post(reload_swarm))
+        .route("/api/plan", get(plan))
         .route("/api/bench", post(bench))
         .route("/api/config", get(config))
 }
@@ -141,6 +142,26 @@ async fn unload(
 async fn reload_swarm(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     app.management.reload_swarm().await?;
     Ok(Json(json!({})).into_response())
+}
+
+/// The query of `GET /api/plan`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanQuery {
+    model: String,
+}
+
+async fn plan(
+    State(app): State<Arc<App>>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Result<Json<PlanReport>, ApiError> {
+    let Query(query) = query.map_err(|_| {
+        ApiError::field(
+            "model",
+            "Say which model, and nothing else: /api/plan?model=NAME.",
+        )
+    })?;
+    Ok(Json(app.management.plan(&query.model).await?))
 }
 
 async fn bench(State(app): State<Arc<App>>) -> Result<Json<Vec<DeviceStatus>>, ApiError> {

@@ -33,6 +33,8 @@ struct Operation {
     answer: Option<&'static str>,
     /// It can answer with server-sent events.
     streams: bool,
+    /// A parameter of its query that must be there.
+    query: Option<&'static str>,
 }
 
 const fn operation(
@@ -49,6 +51,14 @@ const fn operation(
         body,
         answer,
         streams: false,
+        query: None,
+    }
+}
+
+const fn asking(parameter: &'static str, operation: Operation) -> Operation {
+    Operation {
+        query: Some(parameter),
+        ..operation
     }
 }
 
@@ -188,6 +198,16 @@ const OPERATIONS: &[Operation] = &[
         None,
         Some("Object"),
     ),
+    asking(
+        "model",
+        operation(
+            "get",
+            "/api/plan",
+            "Which peers would hold a model, how fast it would be, and why the others would not",
+            None,
+            Some("Object"),
+        ),
+    ),
     operation(
         "post",
         "/api/bench",
@@ -275,8 +295,10 @@ impl Operation {
     fn parameters(&self) -> impl Iterator<Item = Value> {
         let in_path = self.path.split('{').skip(1);
         let names = in_path.filter_map(|rest| rest.split('}').next());
-        names.map(|name| {
-            json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+        let in_path = names.map(|name| (name, "path"));
+        let all = in_path.chain(self.query.map(|name| (name, "query")));
+        all.map(|(name, place)| {
+            json!({ "name": name, "in": place, "required": true, "schema": { "type": "string" } })
         })
     }
 

@@ -60,6 +60,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the swarm: how it was joined, who is there, how far away.
     Peers(StatusArgs),
+    /// Show how a model would be spread over peers, and how fast it would be.
+    Plan(PlanArgs),
     /// Check this machine, its configuration and its node; say what to do.
     Doctor(ClientArgs),
     /// Measure the devices.
@@ -196,6 +198,19 @@ pub struct ModelsArgs {
     /// List the catalog: what could be pulled, and what fits this machine.
     #[arg(long)]
     pub catalog: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `shoal plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The model's name.
+    pub model: String,
     /// As JSON.
     #[arg(long)]
     pub json: bool,

@@ -108,7 +108,8 @@ fn deployment(served: &Served, own_percent: u8) -> Option<Deployed> {
     })
 }
 
-fn device(figures: &Figures) -> NodeDevice {
+/// A device as it is said to others.
+pub fn device(figures: &Figures) -> NodeDevice {
     #[expect(clippy::cast_possible_truncation, reason = "seven digits are plenty")]
     let figure = |value: Option<f64>| value.and_then(|value| rate(value as f32));
     let total = memory(figures.memory_total_bytes);

@@ -67,6 +67,8 @@ pub struct Residency {
     failures: BTreeMap<ModelName, Failure>,
     next_load: u64,
     guest_load: Option<Instant>,
+    /// Memory that stages for other peers' chains take.
+    lent_bytes: u64,
     stopping: bool,
 }
 
@@ -80,6 +82,7 @@ impl Residency {
             failures: BTreeMap::new(),
             next_load: 0,
             guest_load: None,
+            lent_bytes: 0,
             stopping: false,
         }
     }
@@ -94,6 +97,7 @@ impl Residency {
             Input::Loaded(load) => self.on_loaded(load, now),
             Input::Ended { load, cause } => self.on_ended(load, cause, now, out),
             Input::Unload(model) => self.on_unload(&model, out),
+            Input::Lent(bytes) => self.lent_bytes = bytes,
             Input::Stop => self.on_stop(out),
             Input::Tick => {}
         }

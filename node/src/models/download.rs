@@ -149,6 +149,7 @@ impl Attempt<'_> {
             .open(&Ask {
                 url,
                 from,
+                until: None,
                 if_range,
             })
             .await
@@ -271,7 +272,7 @@ impl Attempt<'_> {
 }
 
 /// Runs what waits for the disk on a thread where it may.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?

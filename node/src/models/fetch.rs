@@ -15,8 +15,10 @@ use super::core::transfer::{Head, Trouble};
 pub struct Ask {
     /// Of what.
     pub url: Url,
-    /// The first byte wanted; 0: all.
+    /// The first byte wanted.
     pub from: u64,
+    /// The byte after the last one wanted; `None`: all the rest.
+    pub until: Option<u64>,
     /// Send the range only if the file still has this tag.
     pub if_range: Option<String>,
 }

@@ -289,8 +289,9 @@ impl Hub {
 impl Fetch for Hub {
     async fn open(&self, ask: &Ask) -> Result<Answer, Trouble> {
         let mut headers = HeaderMap::new();
-        if ask.from > 0 {
-            let range = format!("bytes={}-", ask.from);
+        if ask.from > 0 || ask.until.is_some() {
+            let last = ask.until.map(|until| until.saturating_sub(1).to_string());
+            let range = format!("bytes={}-{}", ask.from, last.unwrap_or_default());
             headers.insert(
                 RANGE,
                 HeaderValue::from_str(&range).expect("digits and signs"),

@@ -89,6 +89,23 @@ pub(super) async fn from_repository(
     })
 }
 
+/// The addresses and sizes of the files that a name means at the hub.
+pub(super) async fn published(hub: &Hub, name: &str) -> Result<Vec<(Url, u64)>, PullError> {
+    let Wanted::Repository {
+        repo,
+        select,
+        entry,
+    } = Wanted::parse(name)?
+    else {
+        return Err(PullError::Unknown(name.to_owned()));
+    };
+    let plan = from_repository(hub, &repo, select.as_ref(), entry).await?;
+    let files = plan.files.into_iter();
+    Ok(files
+        .map(|planned| (planned.url, planned.file.size))
+        .collect())
+}
+
 /// The plan for the file (or, by its numbers, the files) at an address.
 pub(super) async fn from_address(hub: &Hub, url: &Url) -> Result<Plan, PullError> {
     let file = url_file_name(url).ok_or(NameError::UrlFile)?;

@@ -180,6 +180,7 @@ impl Actor {
                     self.setup.pinned.push(model);
                 }
             }
+            Command::Lent(bytes) => self.feed(Input::Lent(bytes)),
             Command::Loaded(reply) => {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(self.loaded());

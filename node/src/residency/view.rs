@@ -14,6 +14,8 @@ pub struct View {
     pub models: BTreeMap<ModelName, Seen>,
     /// Models that stay once they are loaded.
     pub pinned: BTreeSet<ModelName>,
+    /// Memory that all of them take, those that end too, bytes.
+    pub taken_bytes: u64,
     /// A request of the node's own user waits for a load or for room.
     pub owner_waits: bool,
 }
@@ -53,8 +55,13 @@ pub(super) fn of(
         };
         (name.clone(), seen)
     });
+    let taken = core.residents().values();
+    let taken_bytes = taken.fold(0u64, |sum, resident| {
+        sum.saturating_add(resident.need_bytes)
+    });
     View {
         models: models.collect(),
+        taken_bytes,
         pinned: pinned.iter().cloned().collect(),
         owner_waits: core.owner_waits(),
     }

@@ -14,6 +14,7 @@ pub(super) struct Figures {
     pub(super) taken: u64,
     pub(super) refused: u64,
     pub(super) sent_bytes: u64,
+    pub(super) given_bytes: u64,
 }
 
 impl Figures {
@@ -55,6 +56,12 @@ impl Figures {
             "Answers to other peers",
             Unit::Bytes,
             counter(self.sent_bytes),
+        );
+        registry.register_with_unit(
+            "weights",
+            "Parts of models given to other peers",
+            Unit::Bytes,
+            counter(self.given_bytes),
         );
         encode_registry(out, &registry).expect("a string takes all text");
     }

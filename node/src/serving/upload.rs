@@ -1,8 +1,12 @@
 //! The owner's limit of upload: what is sent to peers is held back, never dropped. It counts the
-//! answers' own bytes; what encryption and transport add, some twentieth, comes on top.
+//! answers' own bytes; what encryption and transport add, some twentieth, comes on top. Parts of
+//! models go behind answers: people wait for those.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::desk::now;
 use crate::core::pace::{Pace, Rate};
@@ -13,28 +17,35 @@ const MIN_BURST_BYTES: f64 = 4096.0;
 
 /// The bytes of all answers to peers together. Clones share them.
 #[derive(Clone)]
-pub(super) struct Upload(Arc<Inner>);
+pub(crate) struct Upload(Arc<Inner>);
 
 struct Inner {
     pace: Option<Mutex<Pace>>,
     sent_bytes: AtomicU64,
+    given_bytes: AtomicU64,
+    /// The turn of what goes behind: one after the other, in the order in which they came.
+    behind: Semaphore,
 }
 
 impl Upload {
     /// At most so many bytes a second, as many at once as in a quarter of it.
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
         let pace = bytes_per_second.map(|bytes| {
             #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
             let per_second = bytes.max(1) as f64;
             let burst = (per_second / 4.0).max(MIN_BURST_BYTES);
             Mutex::new(Pace::new(Rate { burst, per_second }, now()))
         });
-        let sent_bytes = AtomicU64::new(0);
-        Self(Arc::new(Inner { pace, sent_bytes }))
+        Self(Arc::new(Inner {
+            pace,
+            sent_bytes: AtomicU64::new(0),
+            given_bytes: AtomicU64::new(0),
+            behind: Semaphore::new(1),
+        }))
     }
 
     /// Waits until so many bytes may be sent.
-    pub(super) async fn send(&self, bytes: usize) {
+    pub(crate) async fn send(&self, bytes: usize) {
         self.0.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let Some(pace) = &self.0.pace else { return };
         let wait = {
@@ -48,8 +59,40 @@ impl Upload {
         }
     }
 
-    /// Bytes in all.
+    /// Waits until so many bytes of a model may be sent. That is when nothing is owed, so an answer
+    /// waits for one piece at most.
+    pub(crate) async fn send_behind(&self, bytes: usize) {
+        if let Some(pace) = &self.0.pace {
+            let cost = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+            // It is never closed.
+            let _turn = self.0.behind.acquire().await;
+            while let Some(wait) = spend_if_rested(pace, cost) {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        self.0
+            .given_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of answers in all.
     pub(super) fn sent_bytes(&self) -> u64 {
         self.0.sent_bytes.load(Ordering::Relaxed)
     }
+
+    /// Bytes of models in all.
+    pub(crate) fn given_bytes(&self) -> u64 {
+        self.0.given_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Spends, or says how long to wait before that.
+fn spend_if_rested(pace: &Mutex<Pace>, cost: f64) -> Option<Duration> {
+    let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+    let wait = pace.wait(cost, now());
+    if wait.is_zero() {
+        pace.spend(cost, now());
+        return None;
+    }
+    Some(wait)
 }

@@ -15,11 +15,14 @@ use tracing::warn;
 use web::manage::StoredModel;
 use web::{Backend, Readiness};
 
+use super::chains::{ChainParts, Chaining};
 use super::pinned::{self, Pinned};
 use super::{Start, UpError};
+use crate::chain::Chains;
 use crate::config::Config;
 use crate::core::residency::Policy;
 use crate::core::sizing::{Wish, default_budget};
+use crate::data_dir::Layout;
 use crate::devices::Devices;
 use crate::engines::{Engines, NoEngines};
 use crate::head::Surroundings;
@@ -34,7 +37,8 @@ use crate::router::{OwnHeads, Router, Shelf};
 use crate::serving::{self, Serving};
 use crate::shelf;
 use crate::store::Store;
-use crate::swarm::{Joined, Memory, SwarmPeers, SwarmSetup};
+use crate::swarm::{ChainSide, Joined, Memory, SwarmPeers, SwarmSetup};
+use crate::weights::Weights;
 
 /// Everything that a running node is made of.
 pub(super) struct Parts {
@@ -63,14 +67,13 @@ impl Parts {
         let models = shelf::open(&config, &store)?;
         let pinned = pinned::find(&config, &models).await?;
         let budget_bytes = budget(&config);
-        let loader = loader(&config, &models, budget_bytes)?;
+        let chains = Arc::default();
+        let loader = loader(&config, &models, budget_bytes, Arc::clone(&chains))?;
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
-        let network = match &swarm {
-            Some(setup) => Some(begin(setup, identity, &store, residency_stop.clone())?),
-            None => None,
-        };
+        let beginning = |setup| begin(setup, &config, identity, &store, &residency_stop);
+        let network = swarm.as_ref().map(beginning).transpose()?;
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
@@ -83,21 +86,21 @@ impl Parts {
             swarm_name: swarm.map(|s| s.name.to_string()).unwrap_or_default(),
             api: OnceLock::new(),
         };
+        let joined = network.as_ref().filter(|_| no_engine(&config).is_none());
+        let chaining = Chaining::new(&config, &management, budget_bytes, &residency_stop)?;
+        let chain_parts = joined.map(|joined| chaining.build(joined, &chains));
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let offer = network.map(|joined| {
-            let stop = residency_stop.clone();
-            let changes = management.swarm_changes.subscribe();
-            Offer::new(joined, router.own(), &config, stop, changes)
-        });
+        let offering = |joined| Offer::new(joined, router.own(), &management, &residency_stop);
+        let offer = network.map(offering);
         let router = match &offer {
             Some(offer) => router.with_serving(offer.serving.clone()),
             None => router,
         };
         let devices = Arc::clone(&management.devices);
-        let swarm_task = offer.map(|offer| offer.run(&config, devices));
+        let swarm_task = offer.map(|offer| offer.run(&config, devices, chain_parts));
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
@@ -197,12 +200,15 @@ fn residency(
 /// Begins to join the swarm.
 fn begin(
     setup: &SwarmSetup,
+    config: &Config,
     identity: &Identity,
     store: &Store,
-    stop: CancellationToken,
+    stop: &CancellationToken,
 ) -> Result<Joined, UpError> {
+    let weights = Weights::open(Layout::new(&config.data_dir).weights(), store)?;
     let memory = Memory::open(store)?;
-    Ok(Joined::begin(setup, identity, memory, stop)?)
+    let stop = stop.clone();
+    Ok(Joined::begin(setup, identity, memory, weights, stop)?)
 }
 
 /// The peers that the router may ask.
@@ -227,10 +233,11 @@ impl Offer {
     fn new(
         joined: Joined,
         own: &Arc<OwnHeads>,
-        config: &Config,
-        stop: CancellationToken,
-        changes: watch::Receiver<()>,
+        management: &NodeManagement,
+        stop: &CancellationToken,
     ) -> Self {
+        let config = &management.effective.config;
+        let (stop, changes) = (stop.clone(), management.swarm_changes.subscribe());
         let residency = own.residency().clone();
         let (serving, following) = Serving::new(serving::Parts {
             local: Arc::clone(own) as _,
@@ -249,7 +256,12 @@ impl Offer {
     }
 
     /// Serves peers and says what there is, until the node stops.
-    fn run(self, config: &Config, devices: Arc<Devices>) -> JoinHandle<()> {
+    fn run(
+        self,
+        config: &Config,
+        devices: Arc<Devices>,
+        chain: Option<ChainParts>,
+    ) -> JoinHandle<()> {
         let sources = Sources {
             swarm: self.joined.swarm.clone(),
             role: match no_engine(config) {
@@ -263,10 +275,20 @@ impl Offer {
             devices,
         };
         let (profile, telling) = sources.follow(self.stop);
-        let running = self.joined.run(self.serving, profile, self.changes);
+        let side = chain.as_ref().map(|parts| ChainSide {
+            desk: parts.desk.clone(),
+            links: parts.links.clone(),
+        });
+        let chaining = chain.map(|parts| parts.running);
+        let running = self.joined.run(self.serving, side, profile, self.changes);
         let following = self.following;
         tokio::spawn(async move {
-            tokio::join!(following, telling, running);
+            let chaining = async {
+                if let Some(chaining) = chaining {
+                    chaining.await;
+                }
+            };
+            tokio::join!(following, telling, running, chaining);
         })
     }
 }
@@ -312,7 +334,12 @@ fn budget(config: &Config) -> u64 {
     limit.unwrap_or_else(|| default_budget(llama_sys::hardware::Memory::detect().total_bytes))
 }
 
-fn loader(config: &Config, models: &Models, budget_bytes: u64) -> Result<Arc<dyn Loader>, UpError> {
+fn loader(
+    config: &Config,
+    models: &Models,
+    budget_bytes: u64,
+    chains: Arc<OnceLock<Chains>>,
+) -> Result<Arc<dyn Loader>, UpError> {
     if let Some(reason) = no_engine(config) {
         return Ok(Arc::new(NoEngines { reason }));
     }
@@ -325,6 +352,7 @@ fn loader(config: &Config, models: &Models, budget_bytes: u64) -> Result<Arc<dyn
         threads: config.engine.threads,
         budget_bytes,
         program: program()?,
+        chains,
     }))
 }
 

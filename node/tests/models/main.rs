@@ -7,5 +7,6 @@ mod hub;
 mod kills;
 mod local;
 mod pulls;
+mod ranges;
 mod room;
 mod store;

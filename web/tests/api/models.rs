@@ -50,3 +50,21 @@ async fn no_route_and_no_method() {
     answer.refused(405);
     assert_eq!(answer.header("allow"), Some("GET,HEAD"));
 }
+
+#[tokio::test]
+async fn a_plan_is_asked_for_by_name() {
+    let server = TestServer::start(hello).await;
+    let plan = server.get("/api/plan?model=org/one:Q4_K_M").await.json();
+    assert_eq!(plan["model"], "org/one:Q4_K_M");
+    assert_eq!(plan["kind"], "none");
+    assert_eq!(plan["missing_bytes"], 7);
+    assert_eq!(plan["prediction"], serde_json::Value::Null);
+    let escaped = server.get("/api/plan?model=org%2Fone%3AQ4_K_M").await;
+    assert_eq!(escaped.json(), plan);
+    let error = server.get("/api/plan?model=other").await.refused(404);
+    assert_eq!(error["code"], "model_not_found");
+    for query in ["", "?", "?name=org/one", "?model=a&model=b", "?model=a&x=1"] {
+        let error = server.get(&format!("/api/plan{query}")).await.refused(400);
+        assert_eq!(error["param"], "model", "{query}");
+    }
+}

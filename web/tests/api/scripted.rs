@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use web::{
     Backend, Drained, GenerateStream, Management, ModelCard, Readiness, Server, WebConfig,
     manage::{
-        DeviceStatus, LoadedModel, ManageError, NodeStatus, PullEvent, PullRequest, StoredModel,
-        SwarmStatus,
+        DeviceStatus, LoadedModel, ManageError, NodeStatus, PlanReport, PullEvent, PullRequest,
+        StoredModel, SwarmStatus,
     },
 };
 
@@ -206,6 +206,17 @@ impl Management for Nothing {
     }
     async fn reload_swarm(&self) -> Result<(), ManageError> {
         Err(ManageError::Conflict("this node is in no swarm".into()))
+    }
+    async fn plan(&self, model: &str) -> Result<PlanReport, ManageError> {
+        if model != "org/one:Q4_K_M" {
+            return Err(nothing());
+        }
+        Ok(PlanReport {
+            model: model.to_owned(),
+            kind: "none".to_owned(),
+            missing_bytes: 7,
+            ..PlanReport::default()
+        })
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// The owner wants the model gone, running leases or not.
     Unload(ModelName),
+    /// Stages for other peers' chains take so many bytes of the same memory.
+    Lent(u64),
     /// The node stops: everything is unloaded, nothing is loaded any more.
     Stop,
     /// A deadline passed.

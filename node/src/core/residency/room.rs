@@ -32,7 +32,7 @@ impl Residency {
         let pinned_bytes = pinned.fold(0u64, |sum, resident| {
             sum.saturating_add(resident.need_bytes)
         });
-        let available_bytes = self.policy.budget_bytes.saturating_sub(pinned_bytes);
+        let available_bytes = self.budget_bytes().saturating_sub(pinned_bytes);
         (want.need_bytes > available_bytes).then_some(Refusal::TooLarge {
             need_bytes: want.need_bytes,
             available_bytes,
@@ -44,7 +44,12 @@ impl Residency {
         let used = residents.fold(0u64, |sum, resident| {
             sum.saturating_add(resident.need_bytes)
         });
-        self.policy.budget_bytes.saturating_sub(used)
+        self.budget_bytes().saturating_sub(used)
+    }
+
+    /// What models may take together now.
+    fn budget_bytes(&self) -> u64 {
+        self.policy.budget_bytes.saturating_sub(self.lent_bytes)
     }
 
     /// Begins the load of an absent model for a guest if nothing stands against it. True: the

@@ -1,0 +1,316 @@
+//! The task of one chain.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dht::view::View;
+use llama_sys::engine::{Engine as _, EngineState, Event, Grammar, Job, Prompt, Sampling};
+use llama_sys::supervisor::{RingPort, WorkerEngine};
+use protocol::chain::LeaseReply;
+use protocol::{ModelName, NodeId};
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::ring::Joiner;
+use super::{Chains, stages_of};
+use crate::core::deployment::{
+    CallError, CallId, Deployment, Excluded, FailureCause, Generation, Input, Output, Plan, Ring,
+    RingEnd,
+};
+use crate::planning::Planned;
+
+/// One token, with cold caches: the core's own patience is a little longer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(12);
+
+/// What the task speaks to.
+pub(super) struct Outside {
+    pub(super) chains: Chains,
+    pub(super) model: ModelName,
+    pub(super) worker: Arc<WorkerEngine>,
+    pub(super) state: watch::Sender<EngineState>,
+}
+
+pub(super) struct Actor {
+    core: Deployment<StdRng>,
+    outside: Outside,
+    first_plan: Option<Planned>,
+    calls: JoinSet<(CallId, Result<LeaseReply, CallError>)>,
+    probes: JoinSet<(Generation, bool)>,
+    plans: JoinSet<Option<Plan>>,
+    ring: Option<Ring>,
+    /// Peers with a stage that are connected.
+    connected: BTreeSet<NodeId>,
+    /// What is missing, in the planner's words.
+    missing: watch::Sender<String>,
+    ending: Vec<oneshot::Sender<()>>,
+    is_over: bool,
+}
+
+enum Action {
+    Answered(CallId, Result<LeaseReply, CallError>),
+    Probed(Generation, bool),
+    Planned(Option<Plan>),
+    RingEnded(Option<Generation>),
+    Peers(Arc<View>),
+    Worker,
+    End(Option<oneshot::Sender<()>>),
+    Tick,
+}
+
+impl Actor {
+    pub(super) fn new(core: Deployment<StdRng>, outside: Outside, first_plan: Planned) -> Self {
+        Self {
+            core,
+            outside,
+            first_plan: Some(first_plan),
+            calls: JoinSet::new(),
+            probes: JoinSet::new(),
+            plans: JoinSet::new(),
+            ring: None,
+            connected: BTreeSet::new(),
+            missing: watch::Sender::default(),
+            ending: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        port: RingPort,
+        mut ends: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
+        let channels = self.outside.chains.setup.channels.clone();
+        let (mut joiner, mut ring_ends) = Joiner::new(channels, port);
+        let mut worker = self.outside.worker.state();
+        let mut peers = self.outside.chains.setup.network.watch();
+        self.begin();
+        self.drive(&mut joiner).await;
+        while !self.is_over {
+            let timer = sleep_until(self.core.next_deadline());
+            let is_ending = !self.ending.is_empty();
+            let action = tokio::select! {
+                biased;
+                end = ends.recv(), if !is_ending => Action::End(end),
+                Some(Ok((call, result))) = self.calls.join_next() => Action::Answered(call, result),
+                Some(Ok((ring, is_up))) = self.probes.join_next() => Action::Probed(ring, is_up),
+                Some(Ok(plan)) = self.plans.join_next() => Action::Planned(plan),
+                Some(ring) = ring_ends.recv() => Action::RingEnded(ring),
+                Ok(()) = worker.changed(), if !is_ending => Action::Worker,
+                Ok(()) = peers.changed() => Action::Peers(peers.borrow_and_update().clone()),
+                () = timer => Action::Tick,
+            };
+            self.apply(action);
+            self.drive(&mut joiner).await;
+        }
+        joiner.leave().await;
+        for done in self.ending {
+            // Who waits may be gone.
+            let _ = done.send(());
+        }
+    }
+
+    fn begin(&mut self) {
+        let planned = self.first_plan.take();
+        let plan = planned.as_ref().and_then(stages_of);
+        let input = plan.map_or(Input::NoPlan, Input::Plan);
+        self.handle(input);
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(input, Instant::now());
+    }
+
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Answered(call, result) => self.handle(Input::Answered { call, result }),
+            Action::Probed(generation, is_up) => {
+                let result = if is_up { Ok(()) } else { Err(None) };
+                self.handle(Input::Probed { generation, result });
+            }
+            Action::Planned(plan) => self.handle(plan.map_or(Input::NoPlan, Input::Plan)),
+            Action::RingEnded(generation) => {
+                let current = self.ring.as_ref().map(|ring| ring.generation);
+                let generation = generation.or(current);
+                if let Some(generation) = generation.filter(|ended| Some(*ended) == current) {
+                    let peer = None;
+                    self.handle(Input::RingFailed { generation, peer });
+                }
+            }
+            Action::Peers(view) => self.on_peers(&view),
+            Action::Worker => self.on_worker(),
+            Action::End(done) => {
+                self.ending.extend(done);
+                self.handle(Input::Stop);
+            }
+            Action::Tick => self.handle(Input::Tick),
+        }
+    }
+
+    /// Whoever was connected and is not any more has left the chain.
+    fn on_peers(&mut self, view: &View) {
+        let is_connected = |peer: &NodeId| view.peers.get(peer).is_some_and(|p| p.path.is_some());
+        let stages = self.core.status().stages;
+        let stages: BTreeSet<NodeId> = stages.iter().map(|stage| stage.place.peer).collect();
+        let connected = stages.into_iter().filter(is_connected).collect();
+        let before = std::mem::replace(&mut self.connected, connected);
+        for peer in before.into_iter().filter(|peer| !is_connected(peer)) {
+            self.handle(Input::PeerGone(peer));
+        }
+    }
+
+    /// A head that is given up takes its chain with it.
+    fn on_worker(&mut self) {
+        let state = self.outside.worker.state().borrow().clone();
+        if let EngineState::Failed(_) = &state {
+            self.outside.state.send_replace(state);
+            self.handle(Input::Stop);
+        }
+    }
+
+    async fn drive(&mut self, joiner: &mut Joiner) {
+        while let Some(output) = self.core.next_output() {
+            match output {
+                Output::Call {
+                    call,
+                    peer,
+                    request,
+                } => {
+                    let chains = self.outside.chains.clone();
+                    self.calls
+                        .spawn(async move { (call, chains.call(peer, request).await) });
+                }
+                Output::Probe(ring) => self.probe(ring, joiner).await,
+                Output::RingReady(ring) => {
+                    info!(model = %self.outside.model, stages = ring.stages.len(), "chain ready");
+                }
+                Output::RingLost { generation, end } => {
+                    self.on_lost(generation, end);
+                    self.ring = None;
+                    joiner.leave().await;
+                }
+                Output::Publish => self.publish(),
+                Output::Withdraw => self.withdraw("the chain is being mended"),
+                Output::WantPlan { excluding, .. } => self.plan(&excluding),
+                Output::Failed(cause) => self.on_failed(cause),
+                Output::Ended => self.is_over = true,
+            }
+        }
+    }
+
+    /// Joins the ring, and has the worker send one token around it.
+    async fn probe(&mut self, ring: Ring, joiner: &mut Joiner) {
+        let generation = ring.generation;
+        let joined = joiner.join(&ring).await;
+        self.ring = Some(ring);
+        if let Err(error) = joined {
+            warn!(%error, "a ring is not joined");
+            self.probes.spawn(async move { (generation, false) });
+            return;
+        }
+        let worker = Arc::clone(&self.outside.worker);
+        self.probes.spawn(async move {
+            let probed = tokio::time::timeout(PROBE_PATIENCE, one_token(&worker)).await;
+            (generation, probed.unwrap_or(false))
+        });
+    }
+
+    fn on_lost(&self, generation: Generation, end: RingEnd) {
+        let model = &self.outside.model;
+        let ring = generation.number();
+        match end {
+            RingEnd::Stage { peer, why } => warn!(%model, ring, %peer, %why, "chain lost a stage"),
+            RingEnd::Broken => warn!(%model, ring, "chain broken"),
+            RingEnd::Switched | RingEnd::Stopped => info!(%model, ring, "chain left"),
+        }
+    }
+
+    fn publish(&self) {
+        if let EngineState::Ready(info) = &*self.outside.worker.state().borrow() {
+            self.outside
+                .state
+                .send_replace(EngineState::Ready(info.clone()));
+        }
+    }
+
+    fn withdraw(&self, cause: &str) {
+        self.outside.state.send_replace(EngineState::Restarting {
+            failures: 1,
+            cause: cause.into(),
+        });
+    }
+
+    fn plan(&mut self, excluding: &[Excluded]) {
+        let without: BTreeSet<NodeId> = excluding.iter().map(|excluded| excluded.peer).collect();
+        let chains = self.outside.chains.clone();
+        let model = self.outside.model.clone();
+        let missing = self.missing.clone();
+        self.plans.spawn(async move {
+            let planned = chains.plan(&model, &without).await;
+            match &planned {
+                Ok(planned) => {
+                    if let Err(none) = &planned.outcome {
+                        missing.send_replace(none.to_string());
+                    }
+                }
+                Err(cause) => drop(missing.send_replace(cause.clone())),
+            }
+            stages_of(planned.as_ref().ok()?)
+        });
+    }
+
+    fn on_failed(&self, cause: FailureCause) {
+        let missing = self.missing.borrow().clone();
+        let cause = match cause {
+            FailureCause::NoPlan if !missing.is_empty() => missing,
+            cause => cause.to_string(),
+        };
+        warn!(model = %self.outside.model, %cause, "no chain");
+        self.outside.state.send_replace(EngineState::Failed(cause));
+    }
+}
+
+/// Whether one token comes around.
+async fn one_token(worker: &WorkerEngine) -> bool {
+    let mut state = worker.state();
+    let ready = state.wait_for(|state| matches!(state, EngineState::Ready(_)));
+    if ready.await.is_err() {
+        return false;
+    }
+    let job = Job {
+        request_id: "probe".into(),
+        prompt: Prompt::Tokens(vec![0]),
+        sampling: Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        seed: 0,
+        max_tokens: Some(1),
+        stop: Vec::new(),
+        grammar: Grammar::None,
+        logprobs: None,
+        prompt_logprobs: false,
+        show_special: false,
+        resume: None,
+    };
+    let Ok(mut events) = worker.generate(job).await else {
+        return false;
+    };
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Finished { .. } => return true,
+            Event::Failed(_) => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
