@@ -1,26 +1,27 @@
 //! Stages that this node holds for heads: one task that owns [`crate::core::leases`] and the
 //! slices behind it. It translates and decides nothing.
 
+mod desk;
 mod slice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use llama_sys::supervisor::{SliceState, SliceWorkerConfig};
+use protocol::ModelName;
 use protocol::chain::{LeaseReply, LeaseRequest, Refusal, Reserve};
-use protocol::{ModelName, NodeId};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::desk::Desk;
 use self::slice::{Running, Told};
 use super::channels::Channels;
 use super::precision::to_engine;
 use super::slices::{Part, Slices};
 use crate::core::leases::{Asker, Input, Leases, Limits, LoadStep, Need, Output, SliceId, Ticket};
-use crate::planning::stage_bytes;
 use crate::residency::View;
 
 /// Requests of heads that wait at most: each is answered out of tables, or after a file's header
@@ -47,7 +48,7 @@ pub struct StageSetup {
     /// Whether peers that are not trusted get leases.
     pub serves_strangers: bool,
     /// The models that slices may be of; `None`: any.
-    pub models: Option<std::collections::BTreeSet<ModelName>>,
+    pub models: Option<BTreeSet<ModelName>>,
     /// Memory for slices and whole models together, bytes.
     pub memory_bytes: u64,
     /// What live leases get when the node stops.
@@ -68,13 +69,6 @@ struct Request {
     reply: oneshot::Sender<LeaseReply>,
 }
 
-/// What is reckoned before the task is asked.
-#[derive(Clone)]
-pub struct Desk {
-    stages: Stages,
-    slices: Slices,
-}
-
 impl Stages {
     /// The desk, and the task that runs until `stop` is cancelled and every stage is gone.
     /// `resident` says what whole models take.
@@ -87,10 +81,7 @@ impl Stages {
         let (told, heard) = mpsc::channel(TOLD);
         let (shown, promised) = watch::channel(0);
         let limits = limits(&setup, resident.borrow().taken_bytes);
-        let desk = Desk {
-            stages: Self { requests, promised },
-            slices: setup.slices.clone(),
-        };
+        let desk = Desk::new(Self { requests, promised }, &setup);
         let actor = Actor {
             core: Leases::new(limits, rand::make_rng()),
             setup,
@@ -122,46 +113,6 @@ impl Stages {
         }
         let stopping = |_| LeaseReply::Refused(Refusal::Draining.into());
         answer.await.unwrap_or_else(stopping)
-    }
-}
-
-impl Desk {
-    /// The stages.
-    pub fn stages(&self) -> &Stages {
-        &self.stages
-    }
-
-    /// Answers a head.
-    pub async fn answer(
-        &self,
-        head: NodeId,
-        is_trusted: bool,
-        request: LeaseRequest,
-    ) -> LeaseReply {
-        let from = Asker {
-            peer: head,
-            is_stranger: !is_trusted,
-        };
-        let need = match &request {
-            LeaseRequest::Reserve(reserve) => self.need(reserve).await,
-            _ => Need::UnknownModel,
-        };
-        self.stages.ask(from, request, need).await
-    }
-
-    /// What a reservation takes, by the headers of the model's files.
-    async fn need(&self, reserve: &Reserve) -> Need {
-        let model = &reserve.model;
-        let source = self.slices.source_of(&model.name, model.manifest).await;
-        let Ok(source) = source else {
-            return Need::UnknownModel;
-        };
-        if source.model.facts.layers != model.layers {
-            return Need::Unsupported;
-        }
-        let layers = reserve.first_layer..reserve.last_layer;
-        let bytes = stage_bytes(&source.model, layers, reserve.cells);
-        bytes.map_or(Need::Unsupported, Need::Bytes)
     }
 }
 

@@ -91,7 +91,7 @@ impl Joiner {
 
 async fn carry(
     mut port: RingPort,
-    firsts: watch::Receiver<First>,
+    mut firsts: watch::Receiver<First>,
     ends: mpsc::Sender<Option<Generation>>,
 ) {
     while let Some(said) = port.next().await {
@@ -103,12 +103,17 @@ async fn carry(
                 continue;
             }
         };
-        let first = firsts.borrow().clone();
+        let first = firsts.borrow_and_update().clone();
         let Some((generation, first)) = first else {
             // Of a ring that was left just now.
             continue;
         };
-        if let Err(error) = first.send(StageKind::Forward, payload).await {
+        let sent = tokio::select! {
+            sent = first.send(StageKind::Forward, payload) => sent,
+            // A stage that stands still holds nothing up once its ring was left.
+            _ = firsts.changed() => continue,
+        };
+        if let Err(error) = sent {
             debug!(%error, "the first stage is not reached");
             let _ = ends.send(Some(generation)).await;
         }

@@ -256,8 +256,14 @@ impl Carrier {
         let Some((_, _, sender)) = &self.open else {
             return;
         };
-        if let Err(error) = sender.send(kind, payload).await {
-            debug!(%error, %peer, "a stage cannot send to the next one");
+        // A neighbour that stands still holds nothing up once it is another's turn.
+        let sent = tokio::select! {
+            sent = sender.send(kind, payload) => sent.map_err(|error| error.to_string()),
+            () = self.cut.notified() => Err("the ring is cut".to_owned()),
+            _ = self.targets.changed() => return,
+        };
+        if let Err(error) = sent {
+            debug!(%error, %peer, "a stage does not send to the next one");
             self.open = None;
         }
     }
