@@ -11,6 +11,7 @@ use llama_sys::worker::LoadOptions;
 use protocol::ModelName;
 
 use crate::chain::Chains;
+use crate::core::ranking::Level;
 use crate::core::sizing::{Size, Wish, size};
 use crate::models::{LocalModel, Models, ResolveError};
 use crate::planning::HEAD_BYTES;
@@ -77,14 +78,15 @@ impl Loader for Engines {
             cause: format!("its full name is none: {error}"),
         })?;
         let size = self.size(&found);
-        let need_bytes = match self.chains(&size) {
-            Some(_) => HEAD_BYTES,
-            None => size.need_bytes,
+        let (need_bytes, seen_by) = match self.chains(&size) {
+            Some(chains) => (HEAD_BYTES, chains.seen_by()),
+            None => (size.need_bytes, Level::Local),
         };
         Ok(Examined {
             name,
             need_bytes,
             facts: found.facts,
+            seen_by,
         })
     }
 

@@ -15,6 +15,7 @@ use web::manage::PlanReport;
 use crate::config::Config;
 use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape};
 use crate::core::profile::device;
+use crate::core::ranking::Level;
 use crate::core::sizing::{MIN_CONTEXT, Size, Wish, size};
 use crate::devices::Devices;
 use crate::models::{LocalModel, Models, ResolveError};
@@ -113,6 +114,12 @@ struct Surroundings {
 }
 
 impl Sources {
+    /// Who may see the text of requests to a model that is planned over peers.
+    pub fn seen_by(&self) -> Level {
+        let is_private = self.network.as_ref().is_some_and(Network::is_private);
+        self.settings.privacy.of_plans(is_private)
+    }
+
     /// The plan for a model, as it is shown.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use web::manage::LoadedModel;
 pub use self::lease::Lease;
 use self::lease::{Note, Notes};
 pub use self::view::{Seen, View};
+use crate::core::ranking::Level;
 use crate::core::residency::{Policy, Refusal, Ticket};
 use crate::speeds::Speeds;
 
@@ -39,6 +40,9 @@ pub struct Examined {
     pub need_bytes: u64,
     /// What its header says.
     pub facts: Arc<ModelFacts>,
+    /// Who may see the text of its requests: peers too where it runs as a chain over them, since
+    /// hidden states tell it.
+    pub seen_by: Level,
 }
 
 /// Why a model is not even tried.

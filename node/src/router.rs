@@ -52,6 +52,17 @@ pub struct PrivacyPolicy {
     pub trusted: BTreeSet<NodeId>,
 }
 
+impl PrivacyPolicy {
+    /// Who may see the text of requests to a model that runs over peers: those that the level of
+    /// requests that name none lets into plans, and in a private swarm they are all trusted.
+    pub fn of_plans(&self, is_private: bool) -> Level {
+        match is_private {
+            true => self.default.min(Level::Trusted),
+            false => self.default,
+        }
+    }
+}
+
 /// The backend over this node and its peers.
 pub struct Router {
     own: Arc<OwnHeads>,
@@ -128,7 +139,7 @@ impl Router {
     async fn rivals(&self, name: &str, level: Level) -> Option<Rivals> {
         let model: ModelName = name.parse().ok()?;
         if self.remote(&model).is_empty() {
-            if level == Level::Local || self.own.has(&model).await {
+            if level == Level::Local || self.own.has(&model, level).await {
                 return None;
             }
             self.heads.find(&model).await;
@@ -136,7 +147,7 @@ impl Router {
                 return None;
             }
         }
-        let own = self.own.offer(&model).await;
+        let own = self.own.offer(&model, level).await;
         if own.is_some() && level == Level::Local {
             return None;
         }
@@ -194,6 +205,7 @@ impl Backend for Router {
 
     async fn generate(&self, mut request: GenerateRequest) -> Result<GenerateStream, Failure> {
         let level = self.level(request.privacy());
+        request.privacy = shown(level).into();
         let Some(rivals) = self.rivals(&request.model, level).await else {
             return self.own.generate(request).await;
         };
@@ -205,7 +217,6 @@ impl Backend for Router {
         if reach.is_own_alone(&choices) {
             return self.own.generate(request).await;
         }
-        request.privacy = shown(level).into();
         let seed = request.sampling.as_ref().and_then(|s| s.seed);
         let seed = seed.unwrap_or_else(self.own.surroundings().seed);
         let (sender, receiver) = mpsc::channel(EVENT_CHANNEL);
@@ -216,10 +227,10 @@ impl Backend for Router {
 
     async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
         let level = self.level(request.privacy());
+        request.privacy = shown(level).into();
         let Some(rivals) = self.rivals(&request.model, level).await else {
             return self.own.embed(request).await;
         };
-        request.privacy = shown(level).into();
         let reach = self
             .heads
             .reach(self.ask(embed::size(&request), Some(0), level), rivals);
@@ -241,7 +252,7 @@ impl Backend for Router {
     }
 }
 
-/// The level as it goes to a peer: what was configured here is named there.
+/// The level as heads are told it, the own and peers': what was configured here is named there.
 fn shown(level: Level) -> Privacy {
     match level {
         Level::Local => Privacy::Local,

@@ -32,6 +32,7 @@ use self::desk::{Desk, Place, Turn};
 use self::upload::Upload;
 use crate::core::fairness::{Room, Rooms};
 use crate::core::guests::{self, Presence, Rules};
+use crate::core::ranking::Level;
 use crate::residency::{Lease, Residency, View};
 use crate::weights::{Gate, Giving, Weights};
 
@@ -117,7 +118,7 @@ impl Serving {
             self.check_peer(is_trusted)?;
             request.validate().map_err(|e| refusal::invalid(&e))?;
             guests::fit(&mut request).map_err(refusal::denied)?;
-            let model = self.model(&request.model).await?;
+            let model = self.model(&request.model, request.privacy()).await?;
             let place = self.place(peer, &model, guests::estimate(&request))?;
             Ok((model, place))
         };
@@ -149,7 +150,7 @@ impl Serving {
             self.check_peer(is_trusted)?;
             request.validate().map_err(|e| refusal::invalid(&e))?;
             guests::check_embed(&request).map_err(refusal::denied)?;
-            let model = self.model(&request.model).await?;
+            let model = self.model(&request.model, request.privacy()).await?;
             let place = self.place(peer, &model, guests::estimate_embed(&request))?;
             Ok((model, place))
         };
@@ -205,12 +206,17 @@ impl Serving {
         checked.map_err(refusal::denied)
     }
 
-    /// The full name of a model that peers may use.
-    async fn model(&self, name: &str) -> Result<ModelName, Failure> {
+    /// The full name of a model that peers may use. Whom a peer's owner trusts is known there
+    /// alone: what may be seen by them only goes to nobody from here.
+    async fn model(&self, name: &str, privacy: Privacy) -> Result<ModelName, Failure> {
         let unknown = || refusal::denied(guests::Denial::Model);
         let name: ModelName = name.parse().map_err(|_| unknown())?;
         let examined = self.shared.residency.examine(&name).await;
-        let model = examined.map_err(|_| unknown())?.name;
+        let examined = examined.map_err(|_| unknown())?;
+        if privacy == Privacy::Trusted && examined.seen_by > Level::Trusted {
+            return Err(unknown());
+        }
+        let model = examined.name;
         let presence = presence(&model, &self.shared.residency.view().borrow());
         let checked = self.shared.rules.check_model(&model, presence);
         checked.map_err(refusal::denied)?;

@@ -29,6 +29,7 @@ use super::slices::{Part, Slices};
 use super::stages::Desk;
 use crate::core::deployment::{CallError, Deployment, Place, Plan, Work};
 use crate::core::planner::{NoPlan, Verdict};
+use crate::core::ranking::Level;
 use crate::core::sizing::Size;
 use crate::planning;
 use crate::weights::Share;
@@ -88,6 +89,12 @@ impl Chains {
     pub fn plan_with(&self, sources: planning::Sources) {
         // Said once, when the node's parts are put together.
         let _ = self.setup.planning.set(sources);
+    }
+
+    /// Who may see the text of requests to a chain.
+    pub fn seen_by(&self) -> Level {
+        let sources = self.setup.planning.get();
+        sources.map_or(Level::Swarm, planning::Sources::seen_by)
     }
 
     /// Begins a chain for a model whose files are here: the engine is loading until the chain

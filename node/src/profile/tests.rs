@@ -11,6 +11,7 @@ use protocol::generate::{EmbedRequest, EmbedResponse, ErrorCode, Failure, Genera
 use web::backend::GenerateStream;
 
 use super::*;
+use crate::core::ranking::Level;
 use crate::core::residency::Policy;
 use crate::core::speed::Answered;
 use crate::head::Hold;
@@ -27,6 +28,7 @@ impl Loader for Models {
             name: model.clone(),
             need_bytes: 1,
             facts: Arc::clone(&self.0),
+            seen_by: Level::Local,
         })
     }
 

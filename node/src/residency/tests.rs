@@ -46,6 +46,7 @@ impl Loader for FakeLoader {
             name: model.clone(),
             need_bytes: model.as_str().len() as u64,
             facts: facts(),
+            seen_by: Level::Local,
         })
     }
 

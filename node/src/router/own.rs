@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use llama_sys::engine::EngineState;
 use llama_sys::gguf::ModelFacts;
 use protocol::ModelName;
-use protocol::generate::{EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateRequest};
+use protocol::generate::{
+    EmbedRequest, EmbedResponse, ErrorCode, Failure, GenerateRequest, Privacy,
+};
 use web::backend::GenerateStream;
 
 mod guest;
 
 use super::metrics::Engines;
 use super::refusal;
-use crate::core::ranking::{Offer, Target};
+use crate::core::ranking::{Level, Offer, Target};
 use crate::head::{Head, HeadFacts, Profile, Surroundings};
-use crate::residency::{Lease, Residency};
+use crate::residency::{Examined, Lease, Residency};
 
 /// Models whose templates are kept compiled; some 100 KiB each. Beyond it the first by name goes.
 const MAX_PROFILES: usize = 64;
@@ -66,7 +68,7 @@ impl OwnHeads {
     /// # Errors
     /// Why there is none, in the words that clients get.
     pub async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, Failure> {
-        let lease = self.lease(&request.model).await?;
+        let lease = self.permitted(&request.model, request.privacy()).await?;
         let head = self.head(&lease).await?;
         head.generate(request, lease).await
     }
@@ -76,19 +78,25 @@ impl OwnHeads {
     /// # Errors
     /// Why not, in the words that clients get.
     pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedResponse, Failure> {
-        let lease = self.lease(&request.model).await?;
+        let lease = self.permitted(&request.model, request.privacy()).await?;
         let head = self.head(&lease).await?;
         head.embed(request).await
     }
 
-    /// Whether a model of that name is here, loaded or not.
-    pub(super) async fn has(&self, model: &ModelName) -> bool {
-        self.residency.examine(model).await.is_ok()
+    /// A model of that name, loaded or not, if requests of this level may go to it.
+    async fn allowed(&self, model: &ModelName, level: Level) -> Option<Examined> {
+        let examined = self.residency.examine(model).await.ok()?;
+        (examined.seen_by <= level).then_some(examined)
     }
 
-    /// What this node can offer of a model; `None`: it has none of that name.
-    pub(super) async fn offer(&self, model: &ModelName) -> Option<Offer> {
-        let examined = self.residency.examine(model).await.ok()?;
+    /// Whether requests of this level can be answered here.
+    pub(super) async fn has(&self, model: &ModelName, level: Level) -> bool {
+        self.allowed(model, level).await.is_some()
+    }
+
+    /// What this node can offer of a model to requests of this level; `None`: nothing.
+    pub(super) async fn offer(&self, model: &ModelName, level: Level) -> Option<Offer> {
+        let examined = self.allowed(model, level).await?;
         let loaded = self.residency.loaded().await;
         let loaded = loaded
             .into_iter()
@@ -121,6 +129,24 @@ impl OwnHeads {
     /// Appends the metrics of the engines.
     pub(super) fn write_metrics(&self, out: &mut String) {
         self.engines.write(out);
+    }
+
+    /// A lease for a request that names who may see it.
+    async fn permitted(&self, name: &str, privacy: Privacy) -> Result<Lease, Failure> {
+        let level = match privacy {
+            Privacy::Unspecified | Privacy::Swarm => Level::Swarm,
+            Privacy::Trusted => Level::Trusted,
+            Privacy::Local => Level::Local,
+        };
+        let examined = match name.parse() {
+            Ok(model) => self.residency.examine(&model).await.ok(),
+            Err(_) => None,
+        };
+        match examined {
+            Some(examined) if examined.seen_by > level => Err(refusal::of_chain(name)),
+            // What is wrong with the name or the files is said by the lease.
+            _ => self.lease(name).await,
+        }
     }
 
     /// A lease on the model that a request names, loaded if need be.
@@ -209,12 +235,16 @@ mod tests {
     async fn an_offer_tells_stored_from_loaded() {
         let own = own_heads();
         let model = "org/tiny".parse().unwrap();
-        let stored = own.offer(&model).await.unwrap();
+        let stored = own.offer(&model, Level::Local).await.unwrap();
         assert!(!stored.is_loaded);
         let _lease = own.lease("org/tiny").await.unwrap();
-        let loaded = own.offer(&model).await.unwrap();
+        let loaded = own.offer(&model, Level::Local).await.unwrap();
         assert!(loaded.is_loaded);
         assert_eq!(loaded.parallel, 4);
-        assert!(own.offer(&"nobody".parse().unwrap()).await.is_none());
+        assert!(
+            own.offer(&"nobody".parse().unwrap(), Level::Swarm)
+                .await
+                .is_none()
+        );
     }
 }

@@ -37,6 +37,16 @@ pub(super) fn of_acquire(error: &AcquireError) -> Failure {
         .with_retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
+/// The model runs over peers, and the request may not be seen there.
+pub(super) fn of_chain(model: &str) -> Failure {
+    let text = format!(
+        "The model `{model}` is too large for this machine and runs split over peers, but this \
+         request's privacy level keeps its text from them. Send `x-shoal-privacy: swarm`, change \
+         the setting `privacy`, or ask for a model that fits here."
+    );
+    Failure::new(ErrorCode::Privacy, text)
+}
+
 /// Why no head in reach may or can be asked.
 pub(super) fn of_nobody(nobody: NobodyLeft, model: &str) -> Failure {
     match nobody {

@@ -28,19 +28,20 @@ struct Fakes {
 #[async_trait]
 impl Loader for Fakes {
     async fn examine(&self, model: &ModelName) -> Result<Examined, ExamineError> {
-        match model.as_str() {
-            "org/tiny" => Ok(Examined {
-                name: model.clone(),
-                need_bytes: 10,
-                facts: Arc::clone(&self.facts),
-            }),
-            "org/huge" => Ok(Examined {
-                name: model.clone(),
-                need_bytes: 1000,
-                facts: Arc::clone(&self.facts),
-            }),
-            _ => Err(ExamineError::NotFound(model.clone())),
-        }
+        let (need_bytes, seen_by) = match model.as_str() {
+            "org/tiny" => (10, Level::Local),
+            "org/huge" => (1000, Level::Local),
+            // Over members of a private swarm, and over anybody.
+            "org/shared" => (10, Level::Trusted),
+            "org/split" => (10, Level::Swarm),
+            _ => return Err(ExamineError::NotFound(model.clone())),
+        };
+        Ok(Examined {
+            name: model.clone(),
+            need_bytes,
+            facts: Arc::clone(&self.facts),
+            seen_by,
+        })
     }
 
     async fn start(&self, _model: &Examined) -> Result<Starting, String> {
@@ -127,6 +128,58 @@ async fn models_are_listed_once_each() {
         .collect();
     assert_eq!(ids, [("alone", "shoal"), ("org/tiny", "org")]);
     assert_eq!(router().readiness(), Readiness::Ready);
+}
+
+#[tokio::test]
+async fn a_chain_answers_only_who_lets_its_peers_see_the_text() {
+    let levels = [
+        (Privacy::Local, [true, false, false]),
+        (Privacy::Trusted, [true, true, false]),
+        (Privacy::Swarm, [true, true, true]),
+    ];
+    for (privacy, expected) in levels {
+        let router = router();
+        let answers = ["org/tiny", "org/shared", "org/split"].map(|model| GenerateRequest {
+            privacy: privacy.into(),
+            ..asking(model)
+        });
+        for (request, expected) in answers.into_iter().zip(expected) {
+            let embedding = EmbedRequest {
+                model: request.model.clone(),
+                privacy: privacy.into(),
+                ..EmbedRequest::default()
+            };
+            let answered = router.generate(request).await;
+            let code = answered.as_ref().err().map(Failure::code);
+            assert_eq!(code, (!expected).then_some(ErrorCode::Privacy));
+            let embedded = router.embed(embedding).await;
+            let code = embedded.err().map(|failure| failure.code());
+            assert_eq!(code == Some(ErrorCode::Privacy), !expected);
+        }
+    }
+    // The owner's level holds for requests that name none.
+    let private = PrivacyPolicy {
+        default: Level::Local,
+        ..PrivacyPolicy::default()
+    };
+    let router = router().with_peers(Arc::new(NoPeers), private);
+    let failure = router.generate(asking("org/split")).await.unwrap_err();
+    assert_eq!(failure.code(), ErrorCode::Privacy);
+}
+
+#[test]
+fn plans_reach_as_far_as_the_level_of_requests_that_name_none() {
+    let reach = |default, is_private| {
+        let policy = PrivacyPolicy {
+            default,
+            ..PrivacyPolicy::default()
+        };
+        policy.of_plans(is_private)
+    };
+    assert_eq!(reach(Level::Swarm, false), Level::Swarm);
+    assert_eq!(reach(Level::Swarm, true), Level::Trusted);
+    assert_eq!(reach(Level::Trusted, false), Level::Trusted);
+    assert_eq!(reach(Level::Local, true), Level::Local);
 }
 
 #[tokio::test]

@@ -34,6 +34,10 @@ impl Loader for Models {
             name: model.clone(),
             need_bytes: 5,
             facts: Arc::clone(&self.0),
+            seen_by: match model.as_str() {
+                "m-split" => Level::Swarm,
+                _ => Level::Local,
+            },
         })
     }
 
@@ -236,6 +240,24 @@ async fn an_answer_passes_and_stays_local() {
         metrics.contains("shoal_peers_answers_bytes_total"),
         "{metrics}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_trusted_peers_may_see_is_not_run_over_others() {
+    let world = world(ServingConfig::default());
+    let held = world.residency.acquire(&name("m-split")).await.unwrap();
+    let at = |privacy: Privacy| GenerateRequest {
+        privacy: privacy.into(),
+        ..asking("m-split")
+    };
+    let open = world.serving.serve(peer(1), true, at(Privacy::Swarm)).await;
+    assert!(open.is_ok());
+    let close = world
+        .serving
+        .serve(peer(1), true, at(Privacy::Trusted))
+        .await;
+    assert!(close.unwrap_err().is_retryable(), "another peer may");
+    drop(held);
 }
 
 #[tokio::test(start_paused = true)]
