@@ -88,12 +88,16 @@ impl<B> Gated<B> {
         &mut self.inner
     }
 
-    /// The connection that an event of the inner behaviour goes to. "Any" is one inside: libp2p
-    /// takes any of the peer's, and panics where that one has no such handler.
+    /// The connection that an event of the inner behaviour goes to. "Any" is the newest inside, as
+    /// an older one may be dead already: libp2p takes any of the peer's, and panics where that one
+    /// has no such handler. In an open gate all have, and libp2p takes one that is ready.
     fn addressee(&self, peer: PeerId, wanted: &NotifyHandler) -> Option<NotifyHandler> {
+        if !self.is_shut() {
+            return Some(wanted.clone());
+        }
         let mut inside = self.inside.iter().filter(|(_, p)| **p == peer);
         let found = match wanted {
-            NotifyHandler::Any => inside.next(),
+            NotifyHandler::Any => inside.next_back(),
             NotifyHandler::One(id) => inside.find(|(inside, _)| *inside == id),
         };
         found.map(|(id, _)| NotifyHandler::One(*id))

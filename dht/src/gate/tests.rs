@@ -166,7 +166,7 @@ async fn connections_are_counted_from_the_first_inside() {
     assert!(!dialer.behaviour().is_inside(outside));
     assert!(dialer.behaviour().is_inside(first) && dialer.behaviour().is_inside(second));
     assert_eq!(dialer.behaviour().inner().opened, [0, 1]);
-    assert_eq!(any(&dialer), Some(first));
+    assert_eq!(any(&dialer), Some(second));
     let named = dialer
         .behaviour()
         .addressee(member, &NotifyHandler::One(outside));
