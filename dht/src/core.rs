@@ -9,6 +9,7 @@ pub mod groups;
 pub mod join;
 pub mod membership;
 pub mod nat;
+pub mod places;
 pub mod rate;
 pub mod rendezvous;
 pub mod reservations;

@@ -24,5 +24,6 @@ pub mod rendezvous;
 pub mod resolve;
 pub mod revocations;
 pub mod streams;
+pub mod turnstile;
 pub mod view;
 pub mod weights;

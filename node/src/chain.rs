@@ -13,5 +13,6 @@ mod stages;
 
 pub use self::channels::Channels;
 pub use self::head::{Chains, HeadSetup};
+pub(crate) use self::precision::to_engine;
 pub use self::slices::{SliceError, Slices};
 pub use self::stages::{Desk, StageSetup, Stages};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use dht::network::Network;
 use llama_sys::gguf::slice::Sliceable;
 use llama_sys::gguf::{LayerBytes, Model, ModelFacts};
+use protocol::chain::Precision;
 use protocol::{ModelName, NodeId};
 use web::manage::PlanReport;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub wish: Wish,
     /// Who may see the text of requests that say nothing of it.
     pub privacy: PrivacyPolicy,
+    /// How hidden states travel between stages.
+    pub precision: Precision,
 }
 
 impl Settings {
@@ -73,6 +76,7 @@ impl Settings {
                 parallel: config.engine.parallel,
             },
             privacy: config.privacy.clone(),
+            precision: config.swarm.stage_precision,
         }
     }
 }
@@ -169,13 +173,13 @@ impl Sources {
         parts: &Parts,
         surroundings: &Surroundings,
     ) -> Planned {
-        let wish = self.settings.wish;
+        let (wish, precision) = (self.settings.wish, self.settings.precision);
         let own = surroundings.peers.iter().find(|p| p.node == self.node);
         let own_bytes = own.map_or(0, |own| own.free_bytes);
         let whole_bytes = size(facts, wish, own_bytes).need_bytes;
         let mut size = size(facts, wish, u64::MAX);
         loop {
-            let shape = model::shape(facts, &parts.bytes, size, whole_bytes);
+            let shape = model::shape(facts, &parts.bytes, size, whole_bytes, precision);
             let outcome = self.ask(&shape, &parts.cuts, surroundings, size);
             let is_last = wish.context.is_some() || size.cells / 2 < MIN_CONTEXT;
             if outcome.is_ok() || is_last {

@@ -171,6 +171,10 @@ async fn connections_are_counted_from_the_first_inside() {
         .behaviour()
         .addressee(member, &NotifyHandler::One(outside));
     assert!(named.is_none());
+    // Where everybody is inside, libp2p chooses one that is ready.
+    let dialing = *dialer.local_peer_id();
+    let open = listener.behaviour().addressee(dialing, &NotifyHandler::Any);
+    assert!(matches!(open, Some(NotifyHandler::Any)));
     for connection in [first, outside, second] {
         dialer.close_connection(connection);
         until(&mut listener, &mut dialer, |event| {

@@ -215,7 +215,9 @@ impl Actor {
             SwarmEvent::Behaviour(BehaviourEvent::Lan(found)) => self.on_lan(found),
             SwarmEvent::Behaviour(BehaviourEvent::Admission(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Upnp(_)) => {}
-            SwarmEvent::Behaviour(BehaviourEvent::Candidates(never)) => match never {},
+            SwarmEvent::Behaviour(
+                BehaviourEvent::Candidates(never) | BehaviourEvent::Turnstile(never),
+            ) => match never {},
             SwarmEvent::Behaviour(BehaviourEvent::Inside(event)) => self.on_inside(event),
             SwarmEvent::ConnectionEstablished {
                 peer_id,

@@ -31,6 +31,7 @@ use crate::{
     pulse::Pulses,
     revocations::Revocations,
     streams::Streams,
+    turnstile::Turnstile,
 };
 
 /// A connection that carries nothing goes after this; what carries gossip goes by
@@ -74,6 +75,8 @@ const MAX_RESERVATIONS: usize = 128;
 /// Everything.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    /// First, so that whom it turns away costs nothing more.
+    pub(super) turnstile: Turnstile,
     pub(super) lan: Toggle<Lan>,
     pub(super) upnp: Toggle<upnp::tokio::Behaviour>,
     pub(super) candidates: Candidates,
@@ -150,6 +153,7 @@ fn behaviour(
     let local = NodeId::from(&config.key);
     let admission = private.map(|private| admissions(local, private));
     Ok(Behaviour {
+        turnstile: Turnstile::default(),
         lan: lan.and_then(Result::ok).into(),
         upnp: config.upnp.then(upnp::tokio::Behaviour::default).into(),
         candidates: Candidates::default(),

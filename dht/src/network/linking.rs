@@ -167,6 +167,7 @@ impl Actor {
     ) {
         let Some(link) = self.new_link(&peer, endpoint) else {
             self.on_led_nowhere(connection, Cause::HandshakeRefused);
+            self.on_unwelcome(&peer);
             self.swarm.close_connection(connection);
             return;
         };
@@ -191,6 +192,14 @@ impl Actor {
             self.ask_for_adverts(link.node);
         }
         self.open_waiting(link.node);
+    }
+
+    /// Whoever is banned and comes again is cut off again.
+    fn on_unwelcome(&mut self, peer: &PeerId) {
+        if node_id(peer).is_some_and(|node| self.is_banned(node)) {
+            let turnstile = &mut self.swarm.behaviour_mut().turnstile;
+            turnstile.on_cut_off(peer, Instant::now());
+        }
     }
 
     /// `None`: nobody that our protocols are for, or somebody who is banned.

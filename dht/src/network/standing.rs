@@ -106,9 +106,10 @@ impl Actor {
         let Some(node) = node_id(peer) else {
             return;
         };
-        let scores = &mut self.standing.scores;
-        let standing = scores.on_offence(node, offence, Instant::now());
+        let now = Instant::now();
+        let standing = self.standing.scores.on_offence(node, offence, now);
         if matches!(standing, S::Disconnect | S::Banned(_)) {
+            self.swarm.behaviour_mut().turnstile.on_cut_off(peer, now);
             self.disconnect(node);
         }
     }

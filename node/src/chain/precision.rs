@@ -4,7 +4,7 @@ use llama_sys::stage::Precision as Engine;
 use protocol::chain::Precision as Wire;
 
 /// As an engine takes it.
-pub(super) fn to_engine(precision: Wire) -> Engine {
+pub(crate) fn to_engine(precision: Wire) -> Engine {
     match precision {
         Wire::F32 => Engine::F32,
         Wire::Bf16 => Engine::Bf16,

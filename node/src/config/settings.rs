@@ -167,6 +167,12 @@ pub const SETTINGS: &[Setting] = &[
         |c| c.swarm.rendezvous_servers.as_deref().and_then(all)
     ),
     setting!(
+        "stage_precision",
+        "",
+        |c, v| set(&mut c.swarm.stage_precision, swarm::precision(v)),
+        |c| text(swarm::precision_name(c.swarm.stage_precision))
+    ),
+    setting!(
         "privacy",
         "",
         |c, v| set(&mut c.privacy.default, level(v)),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bootstrap::list::Address;
+use protocol::chain::Precision;
 use protocol::names::SwarmName;
 use toml::Value;
 
@@ -44,6 +45,9 @@ pub struct SwarmConfig {
     /// Where to enter a DHT of the same kind instead, of a closed network; `None`: the public one.
     /// Empty: there is no rendezvous.
     pub rendezvous_servers: Option<Vec<Address>>,
+    /// How hidden states travel between the stages of this node's chains. Default: exactly, so that
+    /// a chain answers as one machine does.
+    pub stage_precision: Precision,
 }
 
 impl Default for SwarmConfig {
@@ -58,6 +62,7 @@ impl Default for SwarmConfig {
             upnp: true,
             rendezvous: true,
             rendezvous_servers: None,
+            stage_precision: Precision::F32,
         }
     }
 }
@@ -193,6 +198,23 @@ pub(super) fn listen(value: &Value) -> Result<ListenConfig, Reason> {
     Ok(ListenConfig::Addresses(
         addresses.collect::<Result<_, _>>()?,
     ))
+}
+
+pub(super) fn precision(value: &Value) -> Result<Precision, Reason> {
+    match value.as_str() {
+        Some("f32") => Ok(Precision::F32),
+        Some("bf16") => Ok(Precision::Bf16),
+        Some("q8") => Ok(Precision::Q8),
+        _ => Err("must be \"f32\", \"bf16\" or \"q8\"".into()),
+    }
+}
+
+pub(super) fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+        Precision::Q8 => "q8",
+    }
 }
 
 pub(super) fn show_listen(listen: &ListenConfig) -> Option<Value> {

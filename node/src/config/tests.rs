@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use protocol::chain::Precision;
 use toml::Value;
 
 use super::*;
@@ -271,6 +272,20 @@ fn privacy_is_a_level_and_trusted_peers_are_node_ids() {
         let error = Fake::default().read(flag(key, bad)).unwrap_err();
         assert!(error.to_string().starts_with("flag: `"), "{error}");
     }
+}
+
+#[test]
+fn hidden_states_travel_exactly_unless_another_format_is_asked_for() {
+    let precision = |flags| {
+        let effective = Fake::default().read(flags);
+        effective.map(|effective| effective.config.swarm.stage_precision)
+    };
+    assert_eq!(precision(Flags::new()).unwrap(), Precision::F32);
+    for (text, wanted) in [("bf16", Precision::Bf16), ("q8", Precision::Q8)] {
+        assert_eq!(precision(flag("stage_precision", text)).unwrap(), wanted);
+    }
+    // Outliers of hidden states are beyond its range.
+    assert!(precision(flag("stage_precision", "f16")).is_err());
 }
 
 #[test]

@@ -3,15 +3,14 @@
 use std::ops::Range;
 
 use llama_sys::gguf::{LayerBytes, Model, ModelFacts, TensorSum, TensorType};
+use protocol::chain::Precision;
 
+use crate::chain::to_engine;
 use crate::core::planner::{Layer, Shape, Weights};
 use crate::core::sizing::Size;
 
 /// Process, tokenizer and scheduler of a head. Its embeddings are read from the disk, row by row.
 pub(crate) const HEAD_BYTES: u64 = 64 << 20;
-
-/// Bytes of a number in a hidden state between stages: exact ones have four.
-const STATE_NUMBER_BYTES: u64 = 4;
 
 /// Memory that a stage of these layers takes, bytes; `None`: the model has not that many.
 pub(crate) fn stage_bytes(model: &Model, layers: Range<u32>, cells: u32) -> Option<u64> {
@@ -21,14 +20,27 @@ pub(crate) fn stage_bytes(model: &Model, layers: Range<u32>, cells: u32) -> Opti
         cells,
         need_bytes: 0,
     };
-    let shape = shape(&model.facts, &LayerBytes::of(model), size, 0);
+    let shape = shape(
+        &model.facts,
+        &LayerBytes::of(model),
+        size,
+        0,
+        Precision::F32,
+    );
     let exist = layers.start < layers.end && layers.end <= shape.count();
     exist.then(|| shape.slice_bytes(layers))
 }
 
 /// The shape of a model that is loaded with room for this; `whole_bytes` is what it takes on one
-/// machine.
-pub(super) fn shape(facts: &ModelFacts, parts: &LayerBytes, size: Size, whole_bytes: u64) -> Shape {
+/// machine, `precision` how hidden states would travel.
+pub(super) fn shape(
+    facts: &ModelFacts,
+    parts: &LayerBytes,
+    size: Size,
+    whole_bytes: u64,
+    precision: Precision,
+) -> Shape {
+    let width = usize::try_from(facts.embedding_length).unwrap_or(usize::MAX);
     let cells = u64::from(size.cells);
     let compute = facts.memory_estimate(cells, size.parallel.into()).compute;
     let logits = facts.logits_buffer_bytes();
@@ -43,7 +55,7 @@ pub(super) fn shape(facts: &ModelFacts, parts: &LayerBytes, size: Size, whole_by
         stage_bytes: (compute.saturating_sub(logits)).saturating_add(parts.shared.bytes),
         head_bytes: HEAD_BYTES,
         whole_bytes,
-        hidden_bytes: u64::from(facts.embedding_length) * STATE_NUMBER_BYTES,
+        hidden_bytes: to_engine(precision).row_bytes(width) as u64,
     }
 }
 
@@ -77,7 +89,8 @@ mod tests {
         let model = Model::open(&file).unwrap();
         let size = size(&model.facts, Wish::default(), u64::MAX);
         let parts = LayerBytes::of(&model);
-        let shape = shape(&model.facts, &parts, size, size.need_bytes);
+        let of = |precision| shape(&model.facts, &parts, size, size.need_bytes, precision);
+        let shape = of(Precision::F32);
         assert_eq!(shape.count(), 2);
         let whole = model
             .facts
@@ -86,6 +99,7 @@ mod tests {
         let stage = shape.slice_bytes(0..2);
         assert_eq!(stage, whole.total() - whole.parked);
         assert_eq!(shape.hidden_bytes, 64 * 4);
+        assert_eq!(of(Precision::Bf16).hidden_bytes, 64 * 2);
         assert_eq!(shape.head_bytes, HEAD_BYTES);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 use dht::links::StageLinks;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use protocol::chain::Precision;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chains, Channels, Desk, HeadSetup, Slices, StageSetup, Stages};
@@ -83,7 +82,7 @@ impl<'a> Chaining<'a> {
             planning: OnceLock::new(),
             program: self.program,
             queue_limit: QUEUE_LIMIT,
-            precision: Precision::F32,
+            precision: config.swarm.stage_precision,
         });
         chains.plan_with(management.sources());
         // Said once, here.

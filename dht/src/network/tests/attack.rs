@@ -76,7 +76,7 @@ impl Attacker {
         &mut self,
         victim: &str,
         mut harm: impl FnMut(&mut Self, PeerId, ConnectionId),
-    ) {
+    ) -> bool {
         let address: Multiaddr = victim.parse().unwrap();
         self.swarm.dial(address.clone()).unwrap();
         let (mut connected, mut hangs_up) = (None, false);
@@ -107,7 +107,8 @@ impl Attacker {
                         (self.stalled, hangs_up) = (None, false);
                         self.swarm.dial(address.clone()).unwrap();
                     }
-                    SwarmEvent::ConnectionClosed { .. } => return,
+                    SwarmEvent::ConnectionClosed { .. } => return true,
+                    SwarmEvent::OutgoingConnectionError { .. } => return false,
                     SwarmEvent::Behaviour(HostileEvent::Streams(streams::Event::Opened {
                         result: Ok(stream),
                         ..
@@ -117,8 +118,8 @@ impl Attacker {
             }
         };
         let cut = tokio::time::timeout(PATIENCE, attacked).await;
-        assert!(cut.is_ok(), "the victim lets it go on");
         self.held.clear();
+        cut.expect("the victim lets it go on")
     }
 
     fn publish(&mut self, bytes: Vec<u8>) {
@@ -257,6 +258,31 @@ async fn who_opens_streams_without_end_is_cut_off() {
             .await;
     }
     is_well(&mut victim, &honest, &attacker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newcomers_from_where_many_were_cut_off_are_turned_away() {
+    let (mut victim, address, honest) = scene().await;
+    let mut cut_off = 0;
+    let turned_away = loop {
+        let mut attacker = Attacker::new();
+        let is_in = attacker
+            .attack(&address, |attacker, peer, connection| {
+                let streams = &mut attacker.swarm.behaviour_mut().streams;
+                for _ in 0..8 {
+                    streams.open(peer, connection, named(Protocol::Generate));
+                }
+            })
+            .await;
+        if !is_in {
+            break attacker;
+        }
+        cut_off += 1;
+        assert!(cut_off < 12, "newcomers still get in");
+    };
+    assert!(cut_off > 3, "the first few are free, not {cut_off}");
+    // Who is there already is not meant.
+    is_well(&mut victim, &honest, &turned_away).await;
 }
 
 /// The beginning of a frame that says that it is longer than any message may be.
