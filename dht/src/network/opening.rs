@@ -289,7 +289,11 @@ impl Actor {
                 limit: Limit::Connection,
                 ..
             } => self.on_offence(&peer, Offence::RateExcess),
-            Event::Refused { .. } => {}
+            Event::Refused { peer, .. } => {
+                // No fault of one that asks seldom; who floods pays for it as with streams that are
+                // taken.
+                self.is_allowed(&peer, Limited::Streams);
+            }
         }
     }
 }
