@@ -7,11 +7,13 @@
 mod channels;
 mod engine;
 mod head;
+mod holders;
 mod precision;
 mod slices;
 mod stages;
 
 pub use self::channels::Channels;
 pub use self::head::{Chains, HeadSetup};
+pub use self::holders::SwarmHolders;
 pub use self::slices::{SliceError, Slices};
 pub use self::stages::{Desk, StageSetup, Stages};

@@ -114,6 +114,7 @@ fn world(config: ServingConfig) -> World {
     let (serving, following) = Serving::new(Parts {
         local: Arc::clone(&heads) as _,
         residency: residency.clone(),
+        received: Default::default(),
         config,
         stop: stop.clone(),
     });

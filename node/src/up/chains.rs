@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use dht::links::StageLinks;
 use futures::FutureExt;
@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use protocol::chain::Precision;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{Chains, Channels, Desk, HeadSetup, Slices, StageSetup, Stages};
+use crate::chain::{Chains, Channels, Desk, HeadSetup, Slices, StageSetup, Stages, SwarmHolders};
 use crate::config::Config;
 use crate::data_dir::Layout;
 use crate::engines::QUEUE_LIMIT;
@@ -58,10 +58,12 @@ impl<'a> Chaining<'a> {
         let network = &joined.network;
         let (links, linking) = StageLinks::new(network.clone());
         let channels = Channels::new(management.id, links.clone());
+        let holders = SwarmHolders::new(network.clone(), management.models.clone());
         let slices = Slices::new(
             Layout::new(&config.data_dir).slices(),
             management.models.clone(),
             joined.weights.clone(),
+            Arc::new(holders),
             config.models.disk_budget_bytes,
         );
         let setup = self.stages(slices.clone(), channels.clone());

@@ -243,6 +243,7 @@ impl Offer {
             local: Arc::clone(own) as _,
             residency: residency.clone(),
             config: config.serving.clone(),
+            received: joined.weights.received(),
             stop: stop.clone(),
         });
         Self {
