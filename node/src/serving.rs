@@ -29,7 +29,7 @@ pub(crate) mod upload;
 use self::answer::Answer;
 pub use self::config::ServingConfig;
 use self::desk::{Desk, Place, Turn};
-use self::upload::Upload;
+pub use self::upload::Upload;
 use crate::core::fairness::{Room, Rooms};
 use crate::core::guests::{self, Presence, Rules};
 use crate::core::ranking::Level;
@@ -61,6 +61,8 @@ pub struct Parts {
     pub residency: Residency,
     /// What the owner set.
     pub config: ServingConfig,
+    /// The owner's limit of upload.
+    pub upload: Upload,
     /// What came of models.
     pub received: Received,
     /// Once this is cancelled new requests are refused; answers that run go on.
@@ -93,7 +95,7 @@ impl Serving {
         let following = follow(parts.residency.clone(), desk.clone());
         let shared = Shared {
             rules: parts.config.rules(),
-            upload: Upload::new(parts.config.upload_bytes_per_second),
+            upload: parts.upload,
             received: parts.received,
             local: parts.local,
             residency: parts.residency,
@@ -198,6 +200,7 @@ impl Serving {
             refused: self.shared.refused.load(Ordering::Relaxed),
             sent_bytes: self.shared.upload.sent_bytes(),
             given_bytes: self.shared.upload.given_bytes(),
+            staged_bytes: self.shared.upload.staged_bytes(),
             received_bytes: self.shared.received.bytes(),
         };
         figures.write(out);

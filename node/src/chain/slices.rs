@@ -24,7 +24,7 @@ mod headers;
 #[cfg(test)]
 mod tests;
 
-/// What slices may take of the disk where the owner sets no limit of the store: a few large ones.
+/// What slices may take of the disk where the owner sets no limit: a few large ones.
 const DEFAULT_BUDGET_BYTES: u64 = 200 << 30;
 
 /// How much of getting a slice is fetching it, for people.
@@ -109,7 +109,8 @@ pub struct Slices {
     models: Models,
     weights: Weights,
     holders: Arc<dyn Holders>,
-    budget_bytes: u64,
+    /// What the owner lets models and slices together take.
+    budget_bytes: Option<u64>,
     /// One is written at a time: the disk is no faster for two, and the budget is looked at once.
     writing: Arc<Mutex<()>>,
 }
@@ -128,7 +129,7 @@ impl Slices {
             models,
             weights,
             holders,
-            budget_bytes: budget_bytes.unwrap_or(DEFAULT_BUDGET_BYTES),
+            budget_bytes,
             writing: Arc::default(),
         }
     }
@@ -274,12 +275,17 @@ impl Slices {
 
     /// The folder, with what the owner's own models leave of the budget.
     async fn folder(&self) -> Folder {
-        let used = self.models.usage().await;
-        let used = used.model_bytes.saturating_add(used.partial_bytes);
+        let budget = match self.budget_bytes {
+            Some(limit) => {
+                let used = self.models.usage().await;
+                limit.saturating_sub(used.model_bytes.saturating_add(used.partial_bytes))
+            }
+            None => DEFAULT_BUDGET_BYTES,
+        };
         Folder {
             dir: self.dir.clone(),
             weights: self.weights.clone(),
-            budget: self.budget_bytes.saturating_sub(used),
+            budget,
         }
     }
 }

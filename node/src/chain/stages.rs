@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use llama_sys::supervisor::{SliceState, SliceWorkerConfig};
-use protocol::{ModelName, NodeId};
 use protocol::chain::{LeaseReply, LeaseRequest, Refusal, Reserve};
+use protocol::{ModelName, NodeId};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;

@@ -15,6 +15,7 @@ pub(super) struct Figures {
     pub(super) refused: u64,
     pub(super) sent_bytes: u64,
     pub(super) given_bytes: u64,
+    pub(super) staged_bytes: u64,
     pub(super) received_bytes: u64,
 }
 
@@ -63,6 +64,12 @@ impl Figures {
             "Parts of models given to other peers",
             Unit::Bytes,
             counter(self.given_bytes),
+        );
+        registry.register_with_unit(
+            "stages",
+            "What heads and stages here sent to their neighbours",
+            Unit::Bytes,
+            counter(self.staged_bytes),
         );
         registry.register_with_unit(
             "weights_received",

@@ -114,6 +114,7 @@ fn world(config: ServingConfig) -> World {
     let (serving, following) = Serving::new(Parts {
         local: Arc::clone(&heads) as _,
         residency: residency.clone(),
+        upload: crate::serving::Upload::new(config.upload_bytes_per_second),
         received: Default::default(),
         config,
         stop: stop.clone(),

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::data_dir::Layout;
 use crate::engines::QUEUE_LIMIT;
 use crate::management::NodeManagement;
+use crate::serving::Upload;
 use crate::swarm::Joined;
 
 /// What the parts are made from.
@@ -53,11 +54,16 @@ impl<'a> Chaining<'a> {
     }
 
     /// Puts them together. Whoever loads models looks for chains in `known`.
-    pub(super) fn build(self, joined: &Joined, known: &OnceLock<Chains>) -> ChainParts {
+    pub(super) fn build(
+        self,
+        joined: &Joined,
+        known: &OnceLock<Chains>,
+        upload: &Upload,
+    ) -> ChainParts {
         let (config, management) = (self.config, self.management);
         let network = &joined.network;
         let (links, linking) = StageLinks::new(network.clone());
-        let channels = Channels::new(management.id, links.clone());
+        let channels = Channels::new(management.id, links.clone(), upload.clone());
         let holders = SwarmHolders::new(network.clone(), management.models.clone());
         let slices = Slices::new(
             Layout::new(&config.data_dir).slices(),
