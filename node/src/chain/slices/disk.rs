@@ -33,8 +33,9 @@ impl Folder {
         Ok(false)
     }
 
-    /// Removes what was not used for longest until so many bytes more fit the budget. A slice that
-    /// is loaded keeps its file until its process ends: the name is gone, the bytes are not.
+    /// Removes what was not used for longest until so many bytes more fit the budget; nothing, where
+    /// they do not fit at all. A slice that is loaded keeps its file until its process ends: the name
+    /// is gone, the bytes are not.
     pub(super) fn make_room(&self, wanted: u64) -> Result<(), SliceError> {
         let room = self.remove_for(wanted).map_err(SliceError::Folder)?;
         if wanted > room {
@@ -46,20 +47,19 @@ impl Folder {
     /// What may be taken after that.
     fn remove_for(&self, wanted: u64) -> io::Result<u64> {
         fs::create_dir_all(&self.dir)?;
-        let mut taken = self.weights.kept_bytes()?;
-        let mut old = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_file() {
-                taken += found.len();
-                old.push((found.modified()?, found.len(), Old::Slice(entry.path())));
-            }
-        }
+        let mut old = self.slices()?;
         for part in self.weights.removable()? {
             old.push((part.changed_at, part.bytes, Old::Part(part.id)));
         }
         old.sort_by_key(|(used, ..)| *used);
+        let slices = old.iter().filter(|(.., old)| matches!(old, Old::Slice(_)));
+        let slices: u64 = slices.map(|(_, bytes, _)| bytes).sum();
+        let mut taken = self.weights.kept_bytes()?.saturating_add(slices);
+        let removable: u64 = old.iter().map(|(_, bytes, _)| bytes).sum();
+        let most = self.budget.saturating_sub(taken.saturating_sub(removable));
+        if wanted > most {
+            return Ok(most);
+        }
         for (_, bytes, old) in old {
             if taken.saturating_add(wanted) <= self.budget {
                 break;
@@ -69,6 +69,18 @@ impl Folder {
             }
         }
         Ok(self.budget.saturating_sub(taken))
+    }
+
+    fn slices(&self) -> io::Result<Vec<(SystemTime, u64, Old)>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            if found.is_file() {
+                all.push((found.modified()?, found.len(), Old::Slice(entry.path())));
+            }
+        }
+        Ok(all)
     }
 
     /// Whether it is gone: somebody may have begun to fetch it meanwhile.

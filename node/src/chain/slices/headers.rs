@@ -18,8 +18,11 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The least that is asked of a file at first.
 const MIN_FIRST_BYTES: u64 = 16 << 10;
 
-/// The most that is: the headers of large vocabularies.
+/// The most that is: the header of a large vocabulary.
 const MAX_FIRST_BYTES: u64 = 8 << 20;
+
+/// Of the other files of a model, which have tables of tensors only.
+const MAX_OTHER_BYTES: u64 = 256 << 10;
 
 /// Of a large file so much is asked at first: what comes beyond the header is lost for a slice
 /// that does not begin there, and each further question costs a round trip.
@@ -59,10 +62,11 @@ impl Beginnings {
         let lengths: Vec<u64> = here.manifest.layout().lengths().collect();
         let mut wider = self.clone();
         let mut headers = Vec::new();
-        for ((known, length), path) in wider.0.iter_mut().zip(&lengths).zip(&here.files) {
+        let files = wider.0.iter_mut().zip(&lengths).zip(&here.files);
+        for (file, ((known, length), path)) in files.enumerate() {
             match read_header(path, *known, *length)? {
                 Some(header) => headers.push(header),
-                None => *known = widened(*known, *length),
+                None => *known = widened(file, *known, *length),
             }
         }
         let is_first_read = headers.len() == 1 && self.0.len() == 1;
@@ -71,7 +75,8 @@ impl Beginnings {
             if says != lengths.len() as u64 {
                 return Err(unusable("it has another number of files than it says"));
             }
-            let others = lengths[1..].iter().map(|length| widened(1, *length));
+            let others = lengths.iter().enumerate().skip(1);
+            let others = others.map(|(file, length)| widened(file, 1, *length));
             wider.0.extend(others);
         }
         if wider == *self {
@@ -80,16 +85,21 @@ impl Beginnings {
             return Ok(Reading::Whole(Box::new(model)));
         }
         let all = wider.0.iter().copied().fold(0, u64::saturating_add);
-        if all > MAX_BYTES.max(lengths.len() as u64 * MIN_FIRST_BYTES) {
+        if all > MAX_BYTES {
             return Err(unusable("its headers are too long to be fetched"));
         }
         Ok(Reading::More(wider))
     }
 }
 
-/// What is asked next of a file of which so much was not enough.
-fn widened(known: u64, length: u64) -> u64 {
-    let first = (length / FIRST_SHARE).clamp(MIN_FIRST_BYTES, MAX_FIRST_BYTES);
+/// What is asked next of a file (its place among the model's) of which so much was not enough.
+fn widened(file: usize, known: u64, length: u64) -> u64 {
+    let most = if file == 0 {
+        MAX_FIRST_BYTES
+    } else {
+        MAX_OTHER_BYTES
+    };
+    let first = (length / FIRST_SHARE).clamp(MIN_FIRST_BYTES, most);
     known.saturating_add(known / 2).max(first).min(length)
 }
 

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use futures::StreamExt;
 use futures::stream::iter;
-use llama_sys::gguf::specimen;
+use llama_sys::gguf::{Builder, specimen};
 use protocol::NodeId;
 use protocol::weights::{ChunkHash, ChunkSet, Layout, Manifest};
 use tempfile::TempDir;
@@ -87,10 +88,11 @@ impl Giver for Memory {
         let to = from + usize::try_from(span.length).unwrap();
         let bytes = &self.files[usize::try_from(span.file).unwrap()][from..to];
         self.given.fetch_add(span.length, Ordering::Relaxed);
-        let pieces: Vec<_> = bytes.chunks(1000).map(Bytes::copy_from_slice).collect();
-        // Each piece lets others have their turn.
-        let slowly = iter(pieces).then(|piece| async {
-            tokio::task::yield_now().await;
+        let pieces: Vec<_> = bytes.chunks(4096).map(Bytes::copy_from_slice).collect();
+        // Slow enough that one alone does not give all.
+        let pause = Duration::from_millis(u64::from(bytes.len() < 1 << 20));
+        let slowly = iter(pieces).then(move |piece| async move {
+            tokio::time::sleep(pause).await;
             Ok(piece)
         });
         Ok(slowly.boxed())
@@ -227,6 +229,24 @@ async fn what_is_no_model_is_refused_after_little_was_fetched() {
         refused,
         Err(SliceError::Fetch(FetchError::NoManifest))
     ));
+}
+
+#[tokio::test]
+async fn the_headers_of_a_model_in_several_files_are_read() {
+    let part = |builder: Builder, number: u32| {
+        let builder = builder
+            .unsigned("split.no", number)
+            .unsigned("split.count", 2)
+            .tensor_f32(&format!("extra.{number}"), &[4], &[0.0; 4]);
+        builder.bytes()
+    };
+    let files = vec![part(specimen::tiny_llama(), 0), part(Builder::default(), 1)];
+    let holder = Memory::new(1, files);
+    let dir = TempDir::new().unwrap();
+    let own = slices(dir.path(), std::slice::from_ref(&holder), None);
+    let source = own.source_of(&holder.wanted()).await.unwrap();
+    assert_eq!(source.model.files.len(), 2);
+    assert!(source.model.headers[1].tensor("extra.1").is_some());
 }
 
 #[tokio::test]
