@@ -82,7 +82,7 @@ fn sources(dir: &std::path::Path, stop: &CancellationToken) -> Sources {
         local: Arc::new(Nobody),
         residency: residency.clone(),
         upload: crate::serving::Upload::new(config.upload_bytes_per_second),
-        received: Default::default(),
+        received: crate::weights::Received::default(),
         config: config.clone(),
         stop: stop.clone(),
     });

@@ -115,7 +115,7 @@ fn world(config: ServingConfig) -> World {
         local: Arc::clone(&heads) as _,
         residency: residency.clone(),
         upload: crate::serving::Upload::new(config.upload_bytes_per_second),
-        received: Default::default(),
+        received: crate::weights::Received::default(),
         config,
         stop: stop.clone(),
     });
