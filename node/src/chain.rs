@@ -7,12 +7,14 @@
 mod channels;
 mod engine;
 mod head;
+mod holders;
 mod precision;
 mod slices;
 mod stages;
 
 pub use self::channels::Channels;
 pub use self::head::{Chains, HeadSetup};
+pub use self::holders::SwarmHolders;
 pub(crate) use self::precision::to_engine;
 pub use self::slices::{SliceError, Slices};
 pub use self::stages::{Desk, StageSetup, Stages};

@@ -29,12 +29,12 @@ pub(crate) mod upload;
 use self::answer::Answer;
 pub use self::config::ServingConfig;
 use self::desk::{Desk, Place, Turn};
-use self::upload::Upload;
+pub use self::upload::Upload;
 use crate::core::fairness::{Room, Rooms};
 use crate::core::guests::{self, Presence, Rules};
 use crate::core::ranking::Level;
 use crate::residency::{Lease, Residency, View};
-use crate::weights::{Gate, Giving, Weights};
+use crate::weights::{Gate, Giving, Received, Weights};
 
 /// Events that wait for a peer's stream before the engine is held back.
 const EVENT_CHANNEL: usize = 64;
@@ -61,6 +61,10 @@ pub struct Parts {
     pub residency: Residency,
     /// What the owner set.
     pub config: ServingConfig,
+    /// The owner's limit of upload.
+    pub upload: Upload,
+    /// What came of models.
+    pub received: Received,
     /// Once this is cancelled new requests are refused; answers that run go on.
     pub stop: CancellationToken,
 }
@@ -78,6 +82,7 @@ struct Shared {
     stop: CancellationToken,
     desk: Desk,
     upload: Upload,
+    received: Received,
     taken: AtomicU64,
     refused: AtomicU64,
 }
@@ -90,7 +95,8 @@ impl Serving {
         let following = follow(parts.residency.clone(), desk.clone());
         let shared = Shared {
             rules: parts.config.rules(),
-            upload: Upload::new(parts.config.upload_bytes_per_second),
+            upload: parts.upload,
+            received: parts.received,
             local: parts.local,
             residency: parts.residency,
             stop: parts.stop,
@@ -194,6 +200,8 @@ impl Serving {
             refused: self.shared.refused.load(Ordering::Relaxed),
             sent_bytes: self.shared.upload.sent_bytes(),
             given_bytes: self.shared.upload.given_bytes(),
+            staged_bytes: self.shared.upload.staged_bytes(),
+            received_bytes: self.shared.received.bytes(),
         };
         figures.write(out);
     }

@@ -15,10 +15,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::weights::Manifest;
 use protocol::{ManifestId, ModelName, NodeId, UnixMillis};
+use tokio::sync::Notify;
 
 use crate::store::{Store, StoreError};
 
@@ -41,6 +43,7 @@ pub use self::giving::{Gate, Giving, MAX_STREAMS, MAX_STREAMS_OF_ONE, Pieces};
 use self::hashed::Hashed;
 use self::held::Held;
 pub use self::hub::HubGiver;
+pub use self::slice::Kept;
 use crate::core::fetch::distrust::Distrusted;
 
 /// What this node has of models' files. Clones share it.
@@ -53,6 +56,24 @@ struct Shared {
     dir: PathBuf,
     hashed: Hashed,
     state: Mutex<State>,
+    /// Told when a slice is no longer being fetched.
+    let_go: Notify,
+    received: Received,
+}
+
+/// Bytes of models that came from elsewhere since the start, those in vain included. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Received(Arc<AtomicU64>);
+
+impl Received {
+    /// So many.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -96,7 +117,13 @@ impl Weights {
             state.hold(held);
         }
         let state = Mutex::new(state);
-        let shared = Shared { dir, hashed, state };
+        let shared = Shared {
+            dir,
+            hashed,
+            state,
+            let_go: Notify::new(),
+            received: Received::default(),
+        };
         Ok(Self {
             shared: Arc::new(shared),
         })
@@ -140,6 +167,34 @@ impl Weights {
         }
     }
 
+    /// Bytes that came so far.
+    pub fn received(&self) -> Received {
+        self.shared.received.clone()
+    }
+
+    /// What was fetched of models and nobody needs now: no chain, and no fetch under way. Waits for
+    /// the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn removable(&self) -> std::io::Result<Vec<Kept>> {
+        let kept = slice::kept(&self.shared.dir.join("slices"))?;
+        let state = self.state();
+        let is_needed =
+            |id: &ManifestId| state.shared.contains_key(id) || state.fetching.contains(id);
+        let free = kept.into_iter().filter(|kept| !is_needed(&kept.id));
+        Ok(free.collect())
+    }
+
+    /// Bytes of the disk that all that was fetched takes. Waits for the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn kept_bytes(&self) -> std::io::Result<u64> {
+        let kept = slice::kept(&self.shared.dir.join("slices"))?;
+        Ok(kept.iter().map(|kept| kept.bytes).sum())
+    }
+
     /// Removes what was fetched of a model. Files that lie elsewhere stay. Waits for the disk.
     ///
     /// # Errors
@@ -178,6 +233,19 @@ impl Weights {
         Ok(Claim { weights, id })
     }
 
+    /// The same once nobody else fetches it.
+    async fn claim_in_turn(&self, id: ManifestId) -> Claim {
+        loop {
+            let mut let_go = std::pin::pin!(self.shared.let_go.notified());
+            // What ends from here on is heard.
+            let_go.as_mut().enable();
+            match self.claim(id) {
+                Ok(claim) => return claim,
+                Err(_) => let_go.await,
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         let state = self.shared.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
@@ -210,6 +278,7 @@ impl Drop for Share {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.weights.state().fetching.remove(&self.id);
+        self.weights.shared.let_go.notify_waiters();
     }
 }
 

@@ -13,6 +13,8 @@ use tests::{
     swarm::{Bootstrap, identity, shown, until},
 };
 
+mod weights;
+
 const MODEL: &str = "tiny-moe-q8_0";
 
 /// With these the cache is much larger than the model, and is what has to be split.

@@ -84,7 +84,18 @@ pub enum ModelError {
         /// Files that the model has.
         count: u64,
     },
-    /// A file says that it is another one than its name does.
+    /// There is no file.
+    #[error("a model has at least one file")]
+    NoFiles,
+    /// There are more files or fewer than the first one says.
+    #[error("there are {found} files of a model that has {count}")]
+    SplitCount {
+        /// Files that there are.
+        found: usize,
+        /// Files that the model has.
+        count: u64,
+    },
+    /// A file says that it is another one than its name or its place does.
     #[error("{} is not the file {number} of {count} that its name says", file.display())]
     SplitMismatch {
         /// The file.
@@ -141,8 +152,28 @@ impl Model {
             .map(|name| path.with_file_name(name))
             .collect();
         let headers = open_all(&files)?;
-        check_numbers(&files, &headers)?;
-        check_tensors(&headers)?;
+        Self::of(files, headers)
+    }
+
+    /// A model by its files in order and their headers, which were read before; the files' names say
+    /// nothing. So a model can be judged of which only the beginnings are here.
+    ///
+    /// # Errors
+    /// [`ModelError`] for whatever is wrong with them.
+    pub fn of(files: Vec<PathBuf>, headers: Vec<Header>) -> Result<Self, ModelError> {
+        let first = headers.first().ok_or(ModelError::NoFiles)?;
+        let count = first.unsigned("split.count").unwrap_or(0).max(1);
+        if count != headers.len() as u64 || files.len() != headers.len() {
+            return Err(ModelError::SplitCount {
+                found: headers.len(),
+                count,
+            });
+        }
+        if count > 1 {
+            check_memory(&headers)?;
+            check_numbers(&files, &headers)?;
+            check_tensors(&headers)?;
+        }
         let facts = ModelFacts::from_headers(&headers)?;
         Ok(Self {
             files,
@@ -160,18 +191,21 @@ fn open(file: &Path) -> Result<Header, ModelError> {
 }
 
 fn open_all(files: &[PathBuf]) -> Result<Vec<Header>, ModelError> {
-    let limit = limits::MAX_RETAINED_BYTES;
     let mut headers: Vec<Header> = Vec::new();
-    let mut retained = 0;
     for file in files {
-        let header = open(file)?;
-        retained += header.retained_bytes();
-        if retained > limit {
-            return Err(ModelError::TooMuchMemory { limit });
-        }
-        headers.push(header);
+        headers.push(open(file)?);
+        check_memory(&headers)?;
     }
     Ok(headers)
+}
+
+fn check_memory(headers: &[Header]) -> Result<(), ModelError> {
+    let limit = limits::MAX_RETAINED_BYTES;
+    let retained: u64 = headers.iter().map(Header::retained_bytes).sum();
+    if retained > limit {
+        return Err(ModelError::TooMuchMemory { limit });
+    }
+    Ok(())
 }
 
 fn check_numbers(files: &[PathBuf], headers: &[Header]) -> Result<(), ModelError> {

@@ -10,6 +10,8 @@ use protocol::chain::StageKind;
 use protocol::{ChannelId, NodeId};
 use tokio::sync::mpsc;
 
+use crate::serving::Upload;
+
 /// Payloads that wait within this node: what a head sends before it hears of any.
 const LOCAL_BUFFER: usize = llama_sys::stage::MAX_IN_FLIGHT;
 
@@ -23,12 +25,13 @@ type Table = BTreeMap<ChannelId, mpsc::Sender<Arrival>>;
 pub struct Channels {
     own: NodeId,
     links: StageLinks,
+    upload: Upload,
     local: Arc<Mutex<Table>>,
 }
 
 /// The sending end of a channel.
 pub(super) enum Sender {
-    Peer(StageSender),
+    Peer(StageSender, Upload),
     Local(mpsc::Sender<Arrival>),
 }
 
@@ -61,11 +64,12 @@ pub(super) enum ChannelError {
 }
 
 impl Channels {
-    /// Of a node with these links.
-    pub fn new(own: NodeId, links: StageLinks) -> Self {
+    /// Of a node with these links and this limit of upload.
+    pub fn new(own: NodeId, links: StageLinks, upload: Upload) -> Self {
         Self {
             own,
             links,
+            upload,
             local: Arc::default(),
         }
     }
@@ -86,7 +90,8 @@ impl Channels {
             let sender = table(&self.local).remove(&channel);
             return sender.map(Sender::Local).ok_or(ChannelError::Gone);
         }
-        Ok(Sender::Peer(self.links.open(peer, channel).await?))
+        let sender = self.links.open(peer, channel).await?;
+        Ok(Sender::Peer(sender, self.upload.clone()))
     }
 
     /// Takes in what a peer sends on a channel.
@@ -109,10 +114,13 @@ impl Channels {
 }
 
 impl Sender {
-    /// Sends a payload; waits while the other end is behind.
+    /// Sends a payload; waits while the other end is behind, or the owner's limit is reached.
     pub(super) async fn send(&self, kind: StageKind, payload: Bytes) -> Result<(), ChannelError> {
         match self {
-            Self::Peer(sender) => Ok(sender.send(kind, payload).await?),
+            Self::Peer(sender, upload) => {
+                upload.send_staged(payload.len()).await;
+                Ok(sender.send(kind, payload).await?)
+            }
             Self::Local(sender) => {
                 let sent = sender.send((kind, payload)).await;
                 sent.map_err(|_| ChannelError::Gone)

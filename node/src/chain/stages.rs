@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use llama_sys::supervisor::{SliceState, SliceWorkerConfig};
-use protocol::ModelName;
 use protocol::chain::{LeaseReply, LeaseRequest, Refusal, Reserve};
+use protocol::{ModelName, NodeId};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 pub use self::desk::Desk;
 use self::slice::{Running, Told};
 use super::channels::Channels;
+use super::holders::Wanted;
 use super::precision::to_engine;
 use super::slices::{Part, Slices};
 use crate::core::leases::{Asker, Input, Leases, Limits, LoadStep, Need, Output, SliceId, Ticket};
@@ -238,7 +239,11 @@ impl Actor {
                         let _ = waiting.send(reply);
                     }
                 }
-                Output::Load { slice, reserve } => self.load(slice, &reserve),
+                Output::Load {
+                    slice,
+                    head,
+                    reserve,
+                } => self.load(slice, head, &reserve),
                 Output::Clear(slice) => {
                     if let Some(running) = self.running.get(&slice) {
                         running.clear();
@@ -278,15 +283,18 @@ impl Actor {
         is_drained
     }
 
-    fn load(&mut self, slice: SliceId, reserve: &Reserve) {
+    fn load(&mut self, slice: SliceId, head: NodeId, reserve: &Reserve) {
         let layers = reserve.first_layer..reserve.last_layer;
         let name = format!("{} {}-{}", reserve.model.name, layers.start, layers.end);
         let limit = self.core.held_bytes().max(MEMORY_SLACK_BYTES);
         let order = slice::Order {
             slices: self.setup.slices.clone(),
             channels: self.setup.channels.clone(),
-            model: reserve.model.name.clone(),
-            manifest: reserve.model.manifest,
+            wanted: Wanted {
+                name: reserve.model.name.clone(),
+                manifest: reserve.model.manifest,
+                head,
+            },
             part: Part::Layers(layers),
             worker: SliceWorkerConfig::new(
                 &self.setup.program,

@@ -81,6 +81,8 @@ fn sources(dir: &std::path::Path, stop: &CancellationToken) -> Sources {
     let (serving, following) = Serving::new(Parts {
         local: Arc::new(Nobody),
         residency: residency.clone(),
+        upload: crate::serving::Upload::new(config.upload_bytes_per_second),
+        received: crate::weights::Received::default(),
         config: config.clone(),
         stop: stop.clone(),
     });

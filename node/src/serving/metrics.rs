@@ -15,6 +15,8 @@ pub(super) struct Figures {
     pub(super) refused: u64,
     pub(super) sent_bytes: u64,
     pub(super) given_bytes: u64,
+    pub(super) staged_bytes: u64,
+    pub(super) received_bytes: u64,
 }
 
 impl Figures {
@@ -62,6 +64,18 @@ impl Figures {
             "Parts of models given to other peers",
             Unit::Bytes,
             counter(self.given_bytes),
+        );
+        registry.register_with_unit(
+            "stages",
+            "What heads and stages here sent to their neighbours",
+            Unit::Bytes,
+            counter(self.staged_bytes),
+        );
+        registry.register_with_unit(
+            "weights_received",
+            "Parts of models that came from other peers and from the hub",
+            Unit::Bytes,
+            counter(self.received_bytes),
         );
         encode_registry(out, &registry).expect("a string takes all text");
     }

@@ -114,6 +114,8 @@ fn world(config: ServingConfig) -> World {
     let (serving, following) = Serving::new(Parts {
         local: Arc::clone(&heads) as _,
         residency: residency.clone(),
+        upload: crate::serving::Upload::new(config.upload_bytes_per_second),
+        received: crate::weights::Received::default(),
         config,
         stop: stop.clone(),
     });

@@ -1,6 +1,7 @@
 //! The owner's limit of upload: what is sent to peers is held back, never dropped. It counts the
 //! answers' own bytes; what encryption and transport add, some twentieth, comes on top. Parts of
-//! models go behind answers: people wait for those.
+//! models go behind answers: people wait for those. What stages send is part of answers, here and
+//! elsewhere.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +18,12 @@ const MIN_BURST_BYTES: f64 = 4096.0;
 
 /// The bytes of all answers to peers together. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Upload(Arc<Inner>);
+pub struct Upload(Arc<Inner>);
 
 struct Inner {
     pace: Option<Mutex<Pace>>,
     sent_bytes: AtomicU64,
+    staged_bytes: AtomicU64,
     given_bytes: AtomicU64,
     /// The turn of what goes behind: one after the other, in the order in which they came.
     behind: Semaphore,
@@ -39,14 +41,26 @@ impl Upload {
         Self(Arc::new(Inner {
             pace,
             sent_bytes: AtomicU64::new(0),
+            staged_bytes: AtomicU64::new(0),
             given_bytes: AtomicU64::new(0),
             behind: Semaphore::new(1),
         }))
     }
 
-    /// Waits until so many bytes may be sent.
+    /// Waits until so many bytes of an answer may be sent.
     pub(crate) async fn send(&self, bytes: usize) {
         self.0.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.spend(bytes).await;
+    }
+
+    /// Waits until so many bytes may be sent to a neighbour in a chain.
+    pub(crate) async fn send_staged(&self, bytes: usize) {
+        let staged = &self.0.staged_bytes;
+        staged.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.spend(bytes).await;
+    }
+
+    async fn spend(&self, bytes: usize) {
         let Some(pace) = &self.0.pace else { return };
         let wait = {
             let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +92,11 @@ impl Upload {
     /// Bytes of answers in all.
     pub(super) fn sent_bytes(&self) -> u64 {
         self.0.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to neighbours in chains in all.
+    pub(super) fn staged_bytes(&self) -> u64 {
+        self.0.staged_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of models in all.

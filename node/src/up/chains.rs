@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use dht::links::StageLinks;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{Chains, Channels, Desk, HeadSetup, Slices, StageSetup, Stages};
+use crate::chain::{Chains, Channels, Desk, HeadSetup, Slices, StageSetup, Stages, SwarmHolders};
 use crate::config::Config;
 use crate::data_dir::Layout;
 use crate::engines::QUEUE_LIMIT;
 use crate::management::NodeManagement;
+use crate::serving::Upload;
 use crate::swarm::Joined;
 
 /// What the parts are made from.
@@ -52,15 +53,22 @@ impl<'a> Chaining<'a> {
     }
 
     /// Puts them together. Whoever loads models looks for chains in `known`.
-    pub(super) fn build(self, joined: &Joined, known: &OnceLock<Chains>) -> ChainParts {
+    pub(super) fn build(
+        self,
+        joined: &Joined,
+        known: &OnceLock<Chains>,
+        upload: &Upload,
+    ) -> ChainParts {
         let (config, management) = (self.config, self.management);
         let network = &joined.network;
         let (links, linking) = StageLinks::new(network.clone());
-        let channels = Channels::new(management.id, links.clone());
+        let channels = Channels::new(management.id, links.clone(), upload.clone());
+        let holders = SwarmHolders::new(network.clone(), management.models.clone());
         let slices = Slices::new(
             Layout::new(&config.data_dir).slices(),
             management.models.clone(),
             joined.weights.clone(),
+            Arc::new(holders),
             config.models.disk_budget_bytes,
         );
         let setup = self.stages(slices.clone(), channels.clone());

@@ -34,7 +34,7 @@ use crate::peers::{NoPeers, Peers};
 use crate::profile::Sources;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{OwnHeads, Router, Shelf};
-use crate::serving::{self, Serving};
+use crate::serving::{self, Serving, Upload};
 use crate::shelf;
 use crate::store::Store;
 use crate::swarm::{ChainSide, Joined, Memory, SwarmPeers, SwarmSetup};
@@ -87,13 +87,15 @@ impl Parts {
             api: OnceLock::new(),
         };
         let joined = network.as_ref().filter(|_| no_engine(&config).is_none());
+        let upload = Upload::new(config.serving.upload_bytes_per_second);
         let chaining = Chaining::new(&config, &management, budget_bytes, &residency_stop)?;
-        let chain_parts = joined.map(|joined| chaining.build(joined, &chains));
+        let chain_parts = joined.map(|joined| chaining.build(joined, &chains, &upload));
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let offering = |joined| Offer::new(joined, router.own(), &management, &residency_stop);
+        let offering =
+            |joined| Offer::new(joined, router.own(), &management, upload, &residency_stop);
         let offer = network.map(offering);
         let router = match &offer {
             Some(offer) => router.with_serving(offer.serving.clone()),
@@ -234,6 +236,7 @@ impl Offer {
         joined: Joined,
         own: &Arc<OwnHeads>,
         management: &NodeManagement,
+        upload: Upload,
         stop: &CancellationToken,
     ) -> Self {
         let config = &management.effective.config;
@@ -243,6 +246,8 @@ impl Offer {
             local: Arc::clone(own) as _,
             residency: residency.clone(),
             config: config.serving.clone(),
+            upload,
+            received: joined.weights.received(),
             stop: stop.clone(),
         });
         Self {

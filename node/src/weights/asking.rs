@@ -12,6 +12,7 @@ use protocol::ManifestId;
 use protocol::weights::Layout;
 use tokio::sync::mpsc;
 
+use super::Received;
 use super::giver::{Giver, Incoming};
 use super::slice::Writer;
 use crate::core::fetch::{AskId, End, Input};
@@ -35,6 +36,7 @@ pub(super) struct Asking {
     pub(super) end: Arc<AtomicU32>,
     pub(super) layout: Arc<Layout>,
     pub(super) writer: Arc<Writer>,
+    pub(super) received: Received,
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -89,7 +91,10 @@ impl Asking {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         while buffer.len() < length {
             match incoming.next().await {
-                Some(Ok(piece)) => buffer.extend_from_slice(&piece),
+                Some(Ok(piece)) => {
+                    self.received.add(piece.len());
+                    buffer.extend_from_slice(&piece);
+                }
                 Some(Err(error)) => return Err(Stop::End(error.0)),
                 None => return Err(Stop::End(End::Broken)),
             }

@@ -55,6 +55,15 @@ pub struct Progress {
     pub done_bytes: u64,
 }
 
+impl Progress {
+    /// The part of what is wanted that is here, 0..=1.
+    pub fn share(&self) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = self.done_bytes as f32 / self.wanted_bytes.max(1) as f32;
+        share
+    }
+}
+
 /// What is here now.
 #[derive(Debug, Clone)]
 pub struct Fetched {
@@ -67,8 +76,24 @@ pub struct Fetched {
 }
 
 impl Weights {
-    /// Fetches parts of a model, as far as they are not here. Dropping the future stops it; what came
-    /// stays for the next one.
+    /// What is wanted, if all of it is here. Nobody is asked.
+    ///
+    /// # Errors
+    /// The model has no such ranges, or the disk fails.
+    pub async fn find(
+        &self,
+        id: ManifestId,
+        ranges: &[Span],
+    ) -> Result<Option<Fetched>, FetchError> {
+        let Some(manifest) = self.known_manifest(id).await else {
+            return Ok(None);
+        };
+        let wanted = chunks_of(manifest.layout(), ranges)?;
+        self.here(id, wanted).await
+    }
+
+    /// Fetches parts of a model, as far as they are not here; after whoever fetches of the same
+    /// model now. Dropping the future stops it; what came stays for the next one.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -78,7 +103,10 @@ impl Weights {
         mut givers: Givers,
         progress: watch::Sender<Progress>,
     ) -> Result<Fetched, FetchError> {
-        let claim = self.claim(want.id)?;
+        if let Some(here) = self.find(want.id, &want.ranges).await? {
+            return Ok(here);
+        }
+        let claim = self.claim_in_turn(want.id).await;
         let manifest = match self.known_manifest(want.id).await {
             Some(manifest) => manifest,
             None => Arc::new(self.ask_manifest(want.id, &mut givers).await?),
@@ -112,6 +140,7 @@ impl Weights {
                 let now: Vec<_> = givers.borrow_and_update().clone();
                 for giver in now.iter().filter(|giver| self.trusts(giver.source())) {
                     if let Ok(manifest) = giver.manifest(id).await {
+                        self.shared.received.add(manifest.encode().len());
                         return Some(manifest);
                     }
                 }

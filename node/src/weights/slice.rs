@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use protocol::weights::{ChunkSet, Layout, Manifest};
 use protocol::{ManifestId, ModelName};
@@ -20,6 +21,20 @@ use super::held::{Files, Held};
 const MANIFEST: &str = "manifest";
 const MODEL: &str = "model";
 const HELD: &str = "held";
+
+/// What a file system counts a file's space in, whatever its own blocks are.
+const BLOCK_BYTES: u64 = 512;
+
+/// What was fetched of one model, as it lies on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Of which.
+    pub id: ManifestId,
+    /// What it takes: holes take nothing.
+    pub bytes: u64,
+    /// When something came for it last.
+    pub changed_at: SystemTime,
+}
 
 /// One slice.
 pub(super) struct Slice {
@@ -167,6 +182,29 @@ pub(super) fn read_all(slices: &Path) -> io::Result<Vec<Held>> {
             Some(slice) => all.push(slice.held()),
             None => warn!(slice = %id, "a part of a model is not usable; it is fetched anew"),
         }
+    }
+    Ok(all)
+}
+
+/// What was fetched of each model.
+pub(super) fn kept(slices: &Path) -> io::Result<Vec<Kept>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(slices)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.parse().ok());
+        let Some(id) = id else { continue };
+        let mut kept = Kept {
+            id,
+            bytes: 0,
+            changed_at: entry.metadata()?.modified()?,
+        };
+        for file in fs::read_dir(entry.path())? {
+            let found = file?.metadata()?;
+            kept.bytes += found.blocks() * BLOCK_BYTES;
+            kept.changed_at = kept.changed_at.max(found.modified()?);
+        }
+        all.push(kept);
     }
     Ok(all)
 }

@@ -2,6 +2,7 @@
 //! a cut and its resume, what is refused, the limit of upload, files that change.
 
 mod hub;
+mod network;
 mod pipe;
 
 use std::fs;

@@ -74,6 +74,32 @@ fn a_model_opens_by_any_of_its_files() {
 }
 
 #[test]
+fn headers_that_were_read_elsewhere_are_checked_likewise() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts: Vec<Builder> = (0..3).map(|no| part(no, 3, tensors(3))).collect();
+    let model = Model::open(save(&folder, &parts)).unwrap();
+    let names: Vec<PathBuf> = ["0", "1", "2"].map(PathBuf::from).into();
+    let same = Model::of(names.clone(), model.headers.clone()).unwrap();
+    assert_eq!((&same.files, same.facts), (&names, model.facts));
+    let of = |count: usize, headers: &[Header]| {
+        let refused = Model::of(names[..count].to_vec(), headers.to_vec());
+        refused.map(|_| ()).unwrap_err()
+    };
+    assert!(matches!(of(0, &[]), ModelError::NoFiles));
+    let fewer = of(2, &model.headers[..2]);
+    assert!(matches!(
+        fewer,
+        ModelError::SplitCount { found: 2, count: 3 }
+    ));
+    let mut turned = model.headers.clone();
+    turned.swap(1, 2);
+    assert!(matches!(
+        of(3, &turned),
+        ModelError::SplitMismatch { number: 2, .. }
+    ));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let parts: Vec<Builder> = (0..2).map(|no| part(no, 2, tensors(2))).collect();

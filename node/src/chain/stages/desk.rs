@@ -1,14 +1,27 @@
 //! What comes before the stages' task: who is refused at once, and what a reservation would take.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::chain::{LeaseReply, LeaseRequest, Refusal, Reserve};
 use protocol::{ModelName, NodeId};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::info;
 
 use super::{StageSetup, Stages};
+use crate::chain::holders::Wanted;
 use crate::chain::slices::Slices;
 use crate::core::leases::{Asker, Need};
 use crate::planning::stage_bytes;
+
+/// Models whose headers are read, and maybe fetched, at a time: heads ask again.
+const READINGS: usize = 8;
+
+/// How long that may take. A head does not wait for so long, but finds the headers here when it asks
+/// again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where heads' requests come in. It answers out of files what the task should not wait for.
 #[derive(Clone)]
@@ -17,6 +30,7 @@ pub struct Desk {
     slices: Slices,
     serves_strangers: bool,
     models: Option<BTreeSet<ModelName>>,
+    reading: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -26,6 +40,7 @@ impl Desk {
             slices: setup.slices.clone(),
             serves_strangers: setup.serves_strangers,
             models: setup.models.clone(),
+            reading: Arc::new(Semaphore::new(READINGS)),
         }
     }
 
@@ -50,7 +65,10 @@ impl Desk {
             LeaseRequest::Reserve(reserve) if !self.is_allowed(&from, &reserve.model.name) => {
                 return LeaseReply::Refused(Refusal::NotAllowed.into());
             }
-            LeaseRequest::Reserve(reserve) => self.need(reserve).await,
+            LeaseRequest::Reserve(reserve) => match self.reading.try_acquire() {
+                Ok(_one) => self.need(head, reserve).await,
+                Err(_) => return LeaseReply::Refused(Refusal::TooMany.into()),
+            },
             _ => Need::UnknownModel,
         };
         self.stages.ask(from, request, need).await
@@ -61,12 +79,21 @@ impl Desk {
         (self.serves_strangers || !asker.is_stranger) && self.models.as_ref().is_none_or(is_named)
     }
 
-    /// What a reservation takes, by the headers of the model's files.
-    async fn need(&self, reserve: &Reserve) -> Need {
+    /// What a reservation takes, by the headers of the model's files, which may have to be fetched.
+    async fn need(&self, head: NodeId, reserve: &Reserve) -> Need {
         let model = &reserve.model;
-        let source = self.slices.source_of(&model.name, model.manifest).await;
-        let Ok(source) = source else {
-            return Need::UnknownModel;
+        let wanted = Wanted {
+            name: model.name.clone(),
+            manifest: model.manifest,
+            head,
+        };
+        let source = match timeout(PATIENCE, self.slices.source_of(&wanted)).await {
+            Ok(Ok(source)) => source,
+            Ok(Err(error)) => {
+                info!(%error, model = %model.name, %head, "a model is not known here");
+                return Need::UnknownModel;
+            }
+            Err(_) => return Need::UnknownModel,
         };
         if source.model.facts.layers != model.layers {
             return Need::Unsupported;

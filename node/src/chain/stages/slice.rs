@@ -8,7 +8,7 @@ use bytes::Bytes;
 use llama_sys::stage::FromStage;
 use llama_sys::supervisor::{SliceState, SliceWorker, SliceWorkerConfig};
 use protocol::chain::StageKind;
-use protocol::{ChannelId, ManifestId, ModelName, NodeId};
+use protocol::{ChannelId, NodeId};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use crate::chain::channels::{Channels, Receiver, Sender};
+use crate::chain::holders::Wanted;
 use crate::chain::slices::{Part, Slices};
 use crate::core::leases::SliceId;
 
@@ -23,8 +24,7 @@ use crate::core::leases::SliceId;
 pub(super) struct Order {
     pub(super) slices: Slices,
     pub(super) channels: Channels,
-    pub(super) model: ModelName,
-    pub(super) manifest: ManifestId,
+    pub(super) wanted: Wanted,
     pub(super) part: Part,
     /// Without the file, and what only the file tells.
     pub(super) worker: SliceWorkerConfig,
@@ -32,7 +32,7 @@ pub(super) struct Order {
 
 /// What a slice tells.
 pub(super) enum Told {
-    /// Its file is made; 0..=1.
+    /// Its bytes are fetched and its file is made; 0..=1.
     Making(f32),
     /// How its worker stands.
     State(SliceState),
@@ -146,6 +146,8 @@ struct Life {
 
 impl Life {
     async fn run(self, order: Order) {
+        // The other stages may need what is here.
+        let _share = order.slices.share(order.wanted.manifest);
         let made = self.make(&order).await;
         let mut config = order.worker;
         match made {
@@ -187,7 +189,7 @@ impl Life {
         &self,
         order: &Order,
     ) -> Result<crate::chain::slices::Slice, crate::chain::SliceError> {
-        let source = order.slices.source_of(&order.model, order.manifest).await?;
+        let source = order.slices.source_of(&order.wanted).await?;
         let (slice, told) = (self.slice, self.told.clone());
         let progress = move |done| {
             // A report that finds no room is not missed.

@@ -65,6 +65,8 @@ impl Exclusions {
 fn rest(why: Loss) -> Duration {
     match why {
         Loss::Refused(Refusal::NoRoom | Refusal::TooMany | Refusal::UnknownLease) => FULL_FOR,
+        // Nobody gave it the model in time; another time somebody may.
+        Loss::Refused(Refusal::UnknownModel) => FAILED_FOR,
         Loss::Refused(_) | Loss::NotAsked(CallError::Broken) => FORBIDDEN_FOR,
         _ => FAILED_FOR,
     }

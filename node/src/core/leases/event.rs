@@ -145,6 +145,8 @@ pub enum Output {
     Load {
         /// The load's id.
         slice: SliceId,
+        /// For whom: it has the model, whoever else does.
+        head: NodeId,
         /// What to load, and the cache beside it.
         reserve: Reserve,
     },

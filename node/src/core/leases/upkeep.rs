@@ -122,8 +122,11 @@ impl<R: Rng> Leases<R> {
             return false;
         };
         lease.state = State::Holding(slice);
-        let reserve = lease.reserve.clone();
-        self.outputs.push_back(Output::Load { slice, reserve });
+        self.outputs.push_back(Output::Load {
+            slice,
+            head: lease.asker.peer,
+            reserve: lease.reserve.clone(),
+        });
         true
     }
 

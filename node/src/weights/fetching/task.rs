@@ -201,6 +201,7 @@ impl Fetching {
             end: Arc::clone(&end),
             layout: Arc::clone(&self.layout),
             writer: self.slice.writer(),
+            received: self.weights.received(),
             events: self.sender.clone(),
         };
         let task = self.tasks.spawn(asking.run());
