@@ -183,14 +183,33 @@ impl Swarm {
     /// # Errors
     /// It does not start.
     pub fn small(&self, name: &str, memory: &str, listen: &str) -> Result<Node> {
-        let list = self.bootstrap.list();
-        let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
-        let limits = ["--max-memory", memory, "--threads", "1", "--listen", listen];
+        let limits = ["--max-memory", memory, "--listen", listen];
         let serving = ["--serve-public", "yes", "--serve-models", MODEL];
-        let args = [&SIZE[..], &limits, &serving].concat();
-        let node = Node::start_with(&shoal_binary()?, &self.data(name), &args, &environment)?;
+        let node = self.node(name, &[&limits[..], &serving].concat())?;
         pull(&self.data(name), &self.model)?;
         Ok(node)
+    }
+
+    /// A node that keeps the model ready as a chain and answers whoever asks, but holds no stage for
+    /// others.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn pinned(&self, name: &str, memory: &str, listen: &str) -> Result<Node> {
+        let limits = ["--max-memory", memory, "--listen", listen];
+        let serving = ["--serve-public", "yes", "--model", &self.model];
+        self.node(name, &[&limits[..], &serving].concat())
+    }
+
+    /// A node of the swarm with these arguments.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn node(&self, name: &str, args: &[&str]) -> Result<Node> {
+        let list = self.bootstrap.list();
+        let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
+        let args = [&SIZE[..], &["--threads", "1"], args].concat();
+        Node::start_with(&shoal_binary()?, &self.data(name), &args, &environment)
     }
 
     /// The same model on one machine.
