@@ -16,7 +16,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use tests::{
     api,
-    chain::{Chain, FAULTS, FOR_THREE, FOR_TWO, Fault, MODEL, QUIC, Question, Shape, Swarm, TCP, ask},
+    chain::{
+        Chain, FAULTS, FOR_THREE, FOR_TWO, Fault, MODEL, QUIC, Question, Shape, Swarm, TCP, ask,
+    },
     process::Node,
     swarm::{shown, until, until_it_lists},
 };
@@ -67,7 +69,9 @@ async fn a_model_that_no_node_holds_answers_over_a_chain_that_outlives_a_stage()
     let question = Question::default();
     let expected = ask(&large, &question, |_| {}).await?.text;
     let seed = tests::seed();
-    let outcome = chain.ask_through_a_fault(&question, seed, Fault::KillNode).await?;
+    let outcome = chain
+        .ask_through_a_fault(&question, seed, Fault::KillNode)
+        .await?;
     assert_eq!(outcome.text, expected, "{outcome:?}");
     Ok(())
 }
@@ -96,19 +100,27 @@ async fn answers_over_a_chain_of_three_outlive_whatever_happens_to_a_stage() -> 
         let outcome = chain.ask_through_a_fault(&question, seed, fault).await?;
         let of_run = format!("run {run}, seed {seed}: {outcome:?}");
         assert_eq!(Some(&outcome.text), expected.as_ref(), "{of_run}");
-        ensure!(outcome.pause < LONGEST_PAUSE, "{of_run}\n{}", chain.head.log_tail());
+        ensure!(
+            outcome.pause < LONGEST_PAUSE,
+            "{of_run}\n{}",
+            chain.head.log_tail()
+        );
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_model_that_no_chain_can_hold_is_refused_for_now_and_says_what_is_missing() -> Result<()> {
+async fn a_model_that_no_chain_can_hold_is_refused_for_now_and_says_what_is_missing() -> Result<()>
+{
     let swarm = Swarm::start()?;
     let head = swarm.small("head", FOR_THREE, TCP)?;
     let body = serde_json::json!({ "model": MODEL, "prompt": "Birds", "max_tokens": 1 });
     let url = format!("{}/v1/completions", head.url);
     let response = api::client()?.post(url).json(&body).send().await?;
-    let (status, after) = (response.status(), response.headers().get("retry-after").cloned());
+    let (status, after) = (
+        response.status(),
+        response.headers().get("retry-after").cloned(),
+    );
     let error: Value = response.json().await?;
     assert_eq!(status, 503, "{error}");
     assert!(after.is_some(), "{error}");
@@ -119,7 +131,9 @@ async fn a_model_that_no_chain_can_hold_is_refused_for_now_and_says_what_is_miss
 async fn answers(node: &Node) -> Result<bool> {
     let list = shown(node, "/api/loaded").await?;
     let models = list.as_array().into_iter().flatten();
-    Ok(models.into_iter().any(|model| model["running"].as_u64() > Some(0)))
+    Ok(models
+        .into_iter()
+        .any(|model| model["running"].as_u64() > Some(0)))
 }
 
 /// Two nodes keep a chain each; the one that answers is killed in the middle of the answer.
@@ -144,9 +158,7 @@ async fn an_answer_goes_on_at_another_chain_when_its_head_dies() -> Result<()> {
     until_it_lists(&client, MODEL, true).await?;
     let length = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&length);
-    let asking = async {
-        ask(&client, &question, move |now| told.store(now, Relaxed)).await
-    };
+    let asking = async { ask(&client, &question, move |now| told.store(now, Relaxed)).await };
     let killing = async {
         while length.load(Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -158,6 +170,9 @@ async fn an_answer_goes_on_at_another_chain_when_its_head_dies() -> Result<()> {
     let (answer, killed_at) = tokio::join!(asking, killing);
     let answer = answer?.text;
     assert_eq!(answer, expected);
-    ensure!(killed_at? < answer.chars().count(), "it was killed too late");
+    ensure!(
+        killed_at? < answer.chars().count(),
+        "it was killed too late"
+    );
     Ok(())
 }

@@ -187,9 +187,7 @@ async fn a_slice_whose_process_is_stopped_ends_within_a_second_or_so_of_its_next
     let mut state = worker.state();
     let ended = state.wait_for(|state| matches!(state, SliceState::Ended(_)));
     let ended = tokio::time::timeout(DEADLINE, ended).await.unwrap();
-    assert!(
-        matches!(&*ended.unwrap(), SliceState::Ended(cause) if cause.contains("stopped"))
-    );
+    assert!(matches!(&*ended.unwrap(), SliceState::Ended(cause) if cause.contains("stopped")));
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ impl Chains {
         without: &BTreeSet<NodeId>,
     ) -> Option<Plan> {
         let vacancy = Vacancy {
-            ring: hole.kept.iter().map(|place| place.peer).collect(),
+            ring: hole.kept.iter().map(held).collect(),
             layers: hole.lost.clone(),
             is_for_ring: true,
         };
@@ -199,13 +199,15 @@ impl Chains {
         &self,
         model: &ModelName,
         size: Size,
-        ring: BTreeSet<NodeId>,
+        ring: &[Place],
         wanted: Vec<Place>,
         without: &BTreeSet<NodeId>,
     ) -> Vec<Place> {
-        let layers = wanted.iter().map(|stage| stage.first_layer..stage.last_layer);
+        let layers = wanted
+            .iter()
+            .map(|stage| stage.first_layer..stage.last_layer);
         let vacancy = Vacancy {
-            ring: ring.into_iter().collect(),
+            ring: ring.iter().map(held).collect(),
             layers: layers.collect(),
             is_for_ring: false,
         };
@@ -281,6 +283,10 @@ impl Chains {
     }
 }
 
+fn held(place: &Place) -> (NodeId, Range<u32>) {
+    (place.peer, place.first_layer..place.last_layer)
+}
+
 /// A ring that lost stages, and keeps the others.
 struct Hole {
     kept: Vec<Place>,
@@ -290,8 +296,10 @@ struct Hole {
 impl Hole {
     /// `None`: nothing is kept, or nothing is lost.
     fn of(wanted: &[Place], held: &[Place]) -> Option<Self> {
-        let (kept, lost): (Vec<Place>, Vec<Place>) =
-            wanted.iter().copied().partition(|place| held.contains(place));
+        let (kept, lost): (Vec<Place>, Vec<Place>) = wanted
+            .iter()
+            .copied()
+            .partition(|place| held.contains(place));
         let is_hole = !kept.is_empty() && !lost.is_empty();
         let lost = lost.iter().map(|place| place.first_layer..place.last_layer);
         is_hole.then(|| Self {

@@ -68,8 +68,8 @@ pub use self::event::{
 };
 use self::exclusions::Exclusions;
 pub use self::plan::{MAX_SPARES, MAX_STAGES, Place, Plan, PlanError, Work};
-use self::pulse::Pulse;
 pub use self::pulse::PULSE_PATIENCE;
+use self::pulse::Pulse;
 use self::slot::{Held, Report, Slot};
 use self::spares::is_fault_of_spare;
 pub use self::spares::{SPARES_EVERY, SPARES_REST};
@@ -81,6 +81,10 @@ const MAX_RESERVE_TRIES: u32 = 2;
 /// How often a stage that loads is asked how far it is: a cached slice is ready within two
 /// seconds, and a small message costs nothing beside what is loaded.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// The same for a load that began a moment ago: while an answer waits for it, each tenth of a second
+/// counts.
+const POLL_FIRST: Duration = Duration::from_millis(50);
 
 /// The pause before a request that was not answered is sent again.
 const RETRY_GAP: Duration = Duration::from_millis(500);
@@ -119,8 +123,8 @@ pub const WITHDRAW_AFTER: Duration = Duration::from_secs(10);
 pub const MAX_TRIES: u32 = 8;
 
 /// Plans that are not to be had in a row, before the first ring and with nobody left out: peers that
-/// are there are known within some seconds.
-pub const MAX_NO_PLANS: u32 = 3;
+/// are there, and how far they are from one another, are known within some seconds.
+pub const MAX_NO_PLANS: u32 = 5;
 
 /// The longest rest after the first failure; it doubles with each.
 pub const REST_BASE: Duration = Duration::from_secs(1);

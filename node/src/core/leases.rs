@@ -292,7 +292,9 @@ impl<R: Rng> Leases<R> {
         if let Some(lease) = self.leases.get_mut(&link.lease)
             && lease.asker.peer == from
             && !lease.is_failed()
-            && lease.link.is_none_or(|old| old.generation <= link.generation)
+            && lease
+                .link
+                .is_none_or(|old| old.generation <= link.generation)
         {
             lease.link = Some(link);
             lease.is_spare = false;

@@ -343,7 +343,7 @@ impl Actor {
     }
 
     fn look_for_spares(&mut self, stages: &[Place], wanted: &[Place], excluding: &[Excluded]) {
-        let ring: BTreeSet<NodeId> = stages.iter().map(|stage| stage.peer).collect();
+        let ring = stages.to_vec();
         let own = self.outside.chains.setup.own;
         // With the head its own stage is lost too.
         let wanted = wanted.iter().filter(|stage| stage.peer != own).copied();
@@ -352,7 +352,7 @@ impl Actor {
         let chains = self.outside.chains.clone();
         let (model, size) = (self.outside.model.clone(), self.outside.size);
         self.spares
-            .spawn(async move { chains.spares(&model, size, ring, wanted, &without).await });
+            .spawn(async move { chains.spares(&model, size, &ring, wanted, &without).await });
     }
 
     fn on_failed(&self, cause: FailureCause) {

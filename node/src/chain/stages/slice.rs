@@ -114,7 +114,9 @@ impl Running {
                     // Whoever sends is told that it leads nowhere.
                     () = until_cut(&mut cuts, target) => None,
                 };
-                let Some((kind, payload)) = arrival else { break };
+                let Some((kind, payload)) = arrival else {
+                    break;
+                };
                 // An empty payload is this node's own word to the worker, and nobody else's.
                 if kind != StageKind::Forward || payload.is_empty() {
                     break;

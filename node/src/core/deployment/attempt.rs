@@ -13,8 +13,8 @@ use super::losses::place_of;
 use super::plan::{Place, Plan};
 use super::slot::{Held, Slot};
 use super::{
-    Deployment, LINKING_PATIENCE, LOADING_PATIENCE, MAX_NO_PLANS, MAX_REST, MAX_TRIES, PLAN_PATIENCE,
-    PROBING_PATIENCE, Phase, RESERVING_PATIENCE, REST_BASE,
+    Deployment, LINKING_PATIENCE, LOADING_PATIENCE, MAX_NO_PLANS, MAX_REST, MAX_TRIES,
+    PLAN_PATIENCE, PROBING_PATIENCE, Phase, RESERVING_PATIENCE, REST_BASE,
 };
 
 /// Stages that are being made a ring.

@@ -31,9 +31,7 @@ impl<R: Rng> Deployment<R> {
     /// The ring of this number, if it serves or is probed.
     fn live_ring(&self, generation: Generation) -> Option<&Ring> {
         let rings = self.ring.iter().chain(self.probed());
-        rings
-            .into_iter()
-            .find(|ring| ring.generation == generation)
+        rings.into_iter().find(|ring| ring.generation == generation)
     }
 
     pub(super) fn probed(&self) -> Option<&Ring> {

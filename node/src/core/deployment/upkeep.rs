@@ -36,7 +36,9 @@ impl<R: Rng> Deployment<R> {
         });
         let others = [phase, self.withdraw_at, self.calls.next_deadline()];
         let spares = self.spares_at.filter(|_| self.is_serving());
-        let others = others.into_iter().chain([spares, self.pulse.next_deadline()]);
+        let others = others
+            .into_iter()
+            .chain([spares, self.pulse.next_deadline()]);
         slots.chain(others.flatten()).min()
     }
 

@@ -575,12 +575,19 @@ fn a_late_link_of_an_older_ring_changes_nothing() {
     let (granted, slice) = desk.ready(1, 0, 60);
     desk.link_in(2, 1, granted.lease, 3, 4);
     desk.done();
-    assert_eq!(phase(&desk.link_in(1, 1, granted.lease, 5, 6)), Phase::Linked);
+    assert_eq!(
+        phase(&desk.link_in(1, 1, granted.lease, 5, 6)),
+        Phase::Linked
+    );
     assert_eq!(desk.done(), []);
     let now = desk.now;
     let channel = granted.channel.in_ring(2);
     assert!(desk.leases.may_receive(channel, node(3), now));
-    assert!(!desk.leases.may_receive(granted.channel.in_ring(1), node(5), now));
+    assert!(
+        !desk
+            .leases
+            .may_receive(granted.channel.in_ring(1), node(5), now)
+    );
     // The next ring has another channel, though the neighbours are the same.
     desk.link_in(3, 1, granted.lease, 3, 4);
     let opened = Output::OpenChannel {
@@ -634,6 +641,9 @@ fn a_spare_that_is_linked_is_a_stage_like_any_other() {
     });
     assert_eq!(phase(&desk.link_in(4, 1, spare, 3, 4)), Phase::Linked);
     assert_eq!(desk.leases.promised_bytes(), 60);
-    assert_eq!(code(&desk.reserve(2, reserve(2, 0, 1), 60)), Refusal::NoRoom);
+    assert_eq!(
+        code(&desk.reserve(2, reserve(2, 0, 1), 60)),
+        Refusal::NoRoom
+    );
     assert_eq!(phase(&desk.renew(1, spare)), Phase::Linked);
 }

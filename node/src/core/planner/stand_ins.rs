@@ -11,8 +11,8 @@ use super::{Peer, Question, verdict};
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vacancy {
-    /// Who holds stages and keeps them: nobody of them, and nobody far from one of them.
-    pub ring: Vec<NodeId>,
+    /// Who holds which stage: nobody of them, and nobody far from one of those that stay.
+    pub ring: Vec<(NodeId, Range<u32>)>,
     /// The layers, each to be held by somebody.
     pub layers: Vec<Range<u32>>,
     /// They are to be stages of one ring, so nobody gets two. Else they are spares, and whoever has
@@ -32,7 +32,9 @@ pub fn stand_ins(question: &Question<'_>, vacancy: &Vacancy) -> Vec<(NodeId, Ran
     let mut found = Vec::new();
     for layers in wanted {
         let need = bytes(&layers);
-        let fitting = rooms.values().filter(|(_, room)| *room >= need);
+        let fitting = rooms.values().filter(|(peer, room)| {
+            *room >= need && is_near_others(question, vacancy, peer, &layers)
+        });
         let best = fitting.max_by(|(a, a_room), (b, b_room)| {
             let by_speed = a.bandwidth().total_cmp(&b.bandwidth());
             let by_room = by_speed.then(a_room.cmp(b_room));
@@ -51,15 +53,20 @@ pub fn stand_ins(question: &Question<'_>, vacancy: &Vacancy) -> Vec<(NodeId, Ran
     found
 }
 
-fn candidates<'a>(
-    question: &Question<'a>,
-    vacancy: &Vacancy,
-) -> impl Iterator<Item = &'a Peer> {
-    let distances = question.distances;
+fn candidates<'a>(question: &Question<'a>, vacancy: &Vacancy) -> impl Iterator<Item = &'a Peer> {
     question.peers.iter().filter(move |peer| {
-        let is_near = |other: &NodeId| distances.are_near(*other, peer.node);
-        verdict::is_out_of_reach(question, peer).is_none()
-            && !vacancy.ring.contains(&peer.node)
-            && vacancy.ring.iter().all(is_near)
+        let has_stage = vacancy.ring.iter().any(|(node, _)| *node == peer.node);
+        verdict::is_out_of_reach(question, peer).is_none() && !has_stage
     })
+}
+
+/// Whoever holds these layers now is gone when somebody else does.
+fn is_near_others(
+    question: &Question<'_>,
+    vacancy: &Vacancy,
+    peer: &Peer,
+    layers: &Range<u32>,
+) -> bool {
+    let mut stay = vacancy.ring.iter().filter(|(_, held)| held != layers);
+    stay.all(|(node, _)| question.distances.are_near(*node, peer.node))
 }

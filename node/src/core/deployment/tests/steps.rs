@@ -443,7 +443,12 @@ fn a_ring_that_breaks_again_and_again_with_nobody_to_blame_is_given_up() {
         bench.pass(&ring);
         bench.wait(SECOND);
     }
-    assert!(bench.done.iter().any(|output| matches!(output, Output::Failed(_))));
+    assert!(
+        bench
+            .done
+            .iter()
+            .any(|output| matches!(output, Output::Failed(_)))
+    );
 }
 
 #[test]

@@ -510,7 +510,8 @@ impl World {
                 wanted,
                 excluding,
             } => {
-                let is_out = |peer: &NodeId| excluding.iter().any(|excluded| excluded.peer == *peer);
+                let is_out =
+                    |peer: &NodeId| excluding.iter().any(|excluded| excluded.peer == *peer);
                 let mut free = head.group.clone();
                 free.retain(|peer| !is_out(peer) && stages.iter().all(|s| s.peer != *peer));
                 let count = self.nature.later_spares;
