@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod batcher;
 pub mod governor;
+pub mod heartbeat;
 pub mod holdings;
 pub mod logprob;
 pub mod ngram;

@@ -3,6 +3,7 @@
 pub mod deployment;
 pub mod fairness;
 pub mod fetch;
+pub mod flow;
 pub mod guests;
 pub mod hedging;
 pub mod leases;

@@ -3,6 +3,7 @@
 //! loaded and nobody is asked.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use protocol::{ModelName, NodeId};
 use web::manage::PlanReport;
 
 use crate::config::Config;
-use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape};
+use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape, Vacancy};
 use crate::core::profile::device;
 use crate::core::ranking::Level;
 use crate::core::sizing::{MIN_CONTEXT, Size, Wish, size};
@@ -94,6 +95,24 @@ pub struct Planned {
     pub outcome: Result<Plan, NoPlan>,
 }
 
+/// Layers that somebody beside a ring is to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Seeking<'a> {
+    /// What the ring's stages have room for.
+    pub size: Size,
+    /// Which layers, and beside whom.
+    pub vacancy: &'a Vacancy,
+    /// Peers that are left out.
+    pub without: &'a BTreeSet<NodeId>,
+}
+
+/// A model and its files.
+struct Known {
+    model: ModelName,
+    found: LocalModel,
+    parts: Parts,
+}
+
 /// Why nothing can be planned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -151,6 +170,38 @@ impl Sources {
         name: &str,
         without: &BTreeSet<NodeId>,
     ) -> Result<Planned, PlanError> {
+        let Known {
+            model,
+            found,
+            parts,
+        } = self.known(name).await?;
+        let surroundings = self.surroundings(&model, found.facts.layers, without).await;
+        Ok(self.best(model, &found.facts, &parts, &surroundings))
+    }
+
+    /// Who could hold layers beside a ring, or instead of a stage that it lost.
+    ///
+    /// # Errors
+    /// As [`Sources::plan`].
+    pub async fn stand_ins(
+        &self,
+        name: &str,
+        seeking: &Seeking<'_>,
+    ) -> Result<Vec<(NodeId, Range<u32>)>, PlanError> {
+        let Known {
+            model,
+            found,
+            parts,
+        } = self.known(name).await?;
+        let layers = found.facts.layers;
+        let surroundings = self.surroundings(&model, layers, seeking.without).await;
+        let shape = model::shape(&found.facts, &parts.bytes, seeking.size, 0);
+        let question = self.question(&shape, &surroundings, &|_| true, seeking.size);
+        Ok(planner::stand_ins(&question, seeking.vacancy))
+    }
+
+    /// What is known of a model's files.
+    async fn known(&self, name: &str) -> Result<Known, PlanError> {
         let found = self.models.resolve(name).await?;
         let unusable = |cause: String| PlanError::Unusable {
             model: found.name.clone(),
@@ -159,11 +210,11 @@ impl Sources {
         let model: ModelName = (found.name.parse())
             .map_err(|_| unusable("its full name is no model's name".into()))?;
         let parts = parts(&found).await.map_err(unusable)?;
-        let mut surroundings = self.surroundings(&model, found.facts.layers).await;
-        for peer in &mut surroundings.peers {
-            peer.is_allowed &= !without.contains(&peer.node);
-        }
-        Ok(self.best(model, &found.facts, &parts, &surroundings))
+        Ok(Known {
+            model,
+            found,
+            parts,
+        })
     }
 
     fn best(
@@ -202,17 +253,33 @@ impl Sources {
         surroundings: &Surroundings,
         size: Size,
     ) -> Result<Plan, NoPlan> {
-        planner::plan(&Question {
+        let may_cut = |layer| cuts.contains(&layer);
+        planner::plan(&self.question(shape, surroundings, &may_cut, size))
+    }
+
+    fn question<'a>(
+        &self,
+        shape: &'a Shape,
+        surroundings: &'a Surroundings,
+        may_cut: &'a dyn Fn(u32) -> bool,
+        size: Size,
+    ) -> Question<'a> {
+        Question {
             shape,
             peers: &surroundings.peers,
             distances: &surroundings.distances,
             head: self.node,
-            may_cut: &|layer| cuts.contains(&layer),
+            may_cut,
             streams: size.parallel,
-        })
+        }
     }
 
-    async fn surroundings(&self, model: &ModelName, layers: u32) -> Surroundings {
+    async fn surroundings(
+        &self,
+        model: &ModelName,
+        layers: u32,
+        without: &BTreeSet<NodeId>,
+    ) -> Surroundings {
         let asking = Asking {
             model,
             layers,
@@ -235,6 +302,9 @@ impl Sources {
             let view = network.view();
             peers.extend(swarm::others(asking, &view.peers));
             distances = swarm::distances(self.node, &view.peers);
+        }
+        for peer in &mut peers {
+            peer.is_allowed &= !without.contains(&peer.node);
         }
         Surroundings { peers, distances }
     }

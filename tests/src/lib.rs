@@ -3,6 +3,7 @@
 //! crowd, which is the swarm's nodes in one process, and for the record that nodes meet by.
 
 pub mod api;
+pub mod chain;
 pub mod crowd;
 pub mod hub;
 #[cfg(target_os = "linux")]

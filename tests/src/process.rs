@@ -185,9 +185,14 @@ impl Node {
             .sum()
     }
 
-    /// The end of what the node printed.
+    /// What the node printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.data.join("node.log")).unwrap_or_default()
+    }
+
+    /// The end of it.
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(self.data.join("node.log")).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

@@ -23,12 +23,9 @@ const HEADER_BYTES: u64 = 93 << 10;
 
 /// A node of the swarm, with or without the model.
 fn node(swarm: &Swarm, name: &str, memory: &str) -> Result<Node> {
-    let list = swarm.bootstrap.list();
-    let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
-    let limits = ["--max-memory", memory, "--threads", "1", "--listen", TCP];
+    let limits = ["--max-memory", memory, "--listen", TCP];
     let serving = ["--serve-public", "yes", "--serve-models", MODEL];
-    let args = [&SIZE[..], &limits, &serving].concat();
-    Node::start_with(&shoal_binary()?, &swarm.data(name), &args, &environment)
+    swarm.node(name, &[&limits[..], &serving].concat())
 }
 
 /// Bytes of models that came to a node since its start.
@@ -74,21 +71,22 @@ async fn until_servers(url: &str, servers: usize) -> Result<()> {
 async fn stages_fetch_the_layers_that_they_lack_once() -> Result<()> {
     let swarm = Swarm::start()?;
     let large = swarm.large()?;
-    let expected = ask(&large, 0.0, |_| {}).await?;
+    let expected = ask(&large, &Question::default(), |_| {}).await?.text;
     drop(large);
     let names = ["one", "two"];
     let mut first_plan = None;
     for is_new in [true, false] {
         let head = node(&swarm, "head", HEAD_ONLY)?;
         if is_new {
-            pull(&swarm.data("head"), &swarm.model)?;
+            swarm.pull("head")?;
         }
         let mut stages = Vec::new();
         for name in names {
             stages.push(node(&swarm, name, HALF)?);
         }
         until_servers(&head.url, stages.len()).await?;
-        assert_eq!(ask(&head, 0.0, |_| {}).await?, expected, "new: {is_new}");
+        let answer = ask(&head, &Question::default(), |_| {}).await?.text;
+        assert_eq!(answer, expected, "new: {is_new}");
         let peers = planned(&head).await?;
         let mut ids = BTreeSet::new();
         for stage in &stages {

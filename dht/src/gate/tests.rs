@@ -146,6 +146,20 @@ impl NetworkBehaviour for Counting {
 }
 
 #[tokio::test]
+async fn in_an_open_gate_libp2p_chooses_among_a_peers_connections() {
+    let mut listener = peer(Gated::open(Counting::default()));
+    let mut dialer = peer(Gated::open(Counting::default()));
+    let address = listen(&mut listener).await;
+    let other = *listener.local_peer_id();
+    let older = connect(&mut listener, &mut dialer, &address).await;
+    connect(&mut listener, &mut dialer, &address).await;
+    let to = |wanted| dialer.behaviour().addressee(other, &wanted);
+    assert!(matches!(to(NotifyHandler::Any), Some(NotifyHandler::Any)));
+    let named = to(NotifyHandler::One(older));
+    assert!(matches!(named, Some(NotifyHandler::One(id)) if id == older));
+}
+
+#[tokio::test]
 async fn connections_are_counted_from_the_first_inside() {
     let mut listener = peer(Gated::open(Counting::default()));
     let mut dialer = peer(Gated::shut(Counting::default()));

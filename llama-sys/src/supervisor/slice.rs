@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Launch, Life, LifeEvent, WORKER_COMMAND};
+use crate::core::heartbeat::{Beat, Heartbeat};
 use crate::stage::{FromStage, MAX_IN_FLIGHT, SliceConfig, SliceInfo};
 use crate::worker::ipc::{Message, Task, VERSION};
 
@@ -62,6 +64,7 @@ pub enum SliceState {
 pub struct SliceWorker {
     state: watch::Receiver<SliceState>,
     payloads: mpsc::Sender<Bytes>,
+    pid: Arc<OnceLock<u32>>,
     _end: DropGuard,
 }
 
@@ -73,17 +76,21 @@ impl SliceWorker {
         let (payloads, received) = mpsc::channel(PAYLOAD_CHANNEL);
         let (said, messages) = mpsc::channel(PAYLOAD_CHANNEL);
         let end = CancellationToken::new();
+        let pid = Arc::new(OnceLock::new());
         let actor = Actor {
+            pid: Arc::clone(&pid),
             state: state_out,
             said,
             owed: 0,
             heard: Instant::now(),
+            heart: Heartbeat::new(Instant::now().into_std()),
             is_ending: false,
         };
         tokio::spawn(actor.run(config, received, end.clone()));
         let worker = Self {
             state,
             payloads,
+            pid,
             _end: end.drop_guard(),
         };
         (worker, messages)
@@ -95,6 +102,12 @@ impl SliceWorker {
         self.state.clone()
     }
 
+    /// The worker's process; `None`: it is not started yet.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid.get().copied()
+    }
+
     /// Where payloads go. Sending waits while the slice is behind, and fails once it is gone. An
     /// empty payload forgets every session, for whoever has the slice next.
     #[must_use]
@@ -104,12 +117,15 @@ impl SliceWorker {
 }
 
 struct Actor {
+    pid: Arc<OnceLock<u32>>,
     state: watch::Sender<SliceState>,
     said: mpsc::Sender<FromStage>,
     /// Payloads that nothing was heard of yet.
     owed: usize,
-    /// When the worker last said something, or had nothing to say.
+    /// When the worker last said what it computed, or had nothing to say.
     heard: Instant,
+    /// Whether it runs.
+    heart: Heartbeat,
     /// The worker is being ended: only its end is waited for.
     is_ending: bool,
 }
@@ -118,6 +134,7 @@ struct Actor {
 enum Turn {
     End,
     Silence,
+    Beat,
     Payload(Option<Bytes>),
     Life(LifeEvent),
 }
@@ -144,11 +161,14 @@ impl Actor {
                 return self.ended(&format!("the worker could not be started: {error}"));
             }
         };
+        // Set once, here.
+        let _ = self.pid.set(life.pid());
         life.say(hello).expect("a hello fits into a frame");
         loop {
             match self.select(&mut life, &mut payloads, &end).await {
                 Turn::End | Turn::Payload(None) => self.end(&mut life, "its owner has ended it"),
                 Turn::Silence => self.end(&mut life, "it has hung: it computes nothing"),
+                Turn::Beat => self.beat(&mut life),
                 Turn::Payload(Some(payload)) => self.feed(&mut life, payload),
                 Turn::Life(LifeEvent::Message(message)) => self.handle(&mut life, message).await,
                 Turn::Life(LifeEvent::Ended(cause)) => return self.ended(&cause),
@@ -167,12 +187,14 @@ impl Actor {
         }
         let may_take = self.owed < PAYLOAD_CHANNEL && self.is_ready();
         let silence = self.heard + SILENCE;
+        let beat = Instant::from_std(self.heart.deadline());
         tokio::select! {
             biased;
             () = end.cancelled() => Turn::End,
             event = life.next() => Turn::Life(event),
             payload = payloads.recv(), if may_take => Turn::Payload(payload),
             () = tokio::time::sleep_until(silence), if self.owed > 0 => Turn::Silence,
+            () = tokio::time::sleep_until(beat), if self.owed > 0 => Turn::Beat,
         }
     }
 
@@ -183,6 +205,7 @@ impl Actor {
     fn feed(&mut self, life: &mut Life, payload: Bytes) {
         if self.owed == 0 {
             self.heard = Instant::now();
+            self.heart.on_heard(self.heard.into_std());
         }
         self.owed += 1;
         if life.say(Message::Payload(payload)).is_err() {
@@ -190,8 +213,23 @@ impl Actor {
         }
     }
 
+    /// A worker that was stopped, or has no thread left that runs, is of no use to its ring.
+    fn beat(&mut self, life: &mut Life) {
+        match self.heart.beat(Instant::now().into_std()) {
+            Beat::Wait => {}
+            // A ping fits into a frame.
+            Beat::Ping => drop(life.say(Message::Ping)),
+            Beat::Stopped => self.end(life, "it was stopped: it answers nothing"),
+        }
+    }
+
     async fn handle(&mut self, life: &mut Life, message: Message) {
-        self.heard = Instant::now();
+        let now = Instant::now();
+        self.heart.on_heard(now.into_std());
+        if message == Message::Pong {
+            return;
+        }
+        self.heard = now;
         match message {
             Message::Loading(progress) => {
                 drop(self.state.send_replace(SliceState::Loading(progress)))

@@ -56,9 +56,15 @@ pub(super) async fn serve_slice(
         // The thread ends before its owner only by a panic, which has printed its message.
         process::die();
     });
-    while let Message::Payload(payload) = next(reader).await {
-        if payloads.send(payload).await.is_err() {
-            break;
+    loop {
+        match next(reader).await {
+            Message::Payload(payload) => {
+                if payloads.send(payload).await.is_err() {
+                    break;
+                }
+            }
+            Message::Ping => send(out, Message::Pong).await,
+            _ => break,
         }
     }
     // A node of this version sends nothing else after its hello.

@@ -30,7 +30,7 @@ pub const CREDIT_WINDOW: u32 = 32;
 
 /// Version of these messages. Both ends are one binary, except when it was replaced on disk
 /// under a running node.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of a frame's length.
 const PREFIX_BYTES: usize = 4;
@@ -79,6 +79,10 @@ pub enum Message {
     Payload(Bytes),
     /// A slice has something for its ring.
     FromStage(FromStage),
+    /// The node asks a slice's worker whether it runs at all, whatever it computes.
+    Ping,
+    /// It does.
+    Pong,
 }
 
 /// What a worker is for.

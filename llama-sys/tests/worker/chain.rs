@@ -12,7 +12,7 @@ use llama_sys::supervisor::{
 };
 use tokio::task::JoinSet;
 
-use super::real::{kill, moe, product, sampled};
+use super::real::{kill, moe, product, sampled, stop};
 use super::*;
 
 const CONTEXT: u32 = 512;
@@ -166,6 +166,28 @@ async fn a_chain_of_processes_answers_as_the_whole_model_and_outlives_its_head()
     let answer = seen.rest(&mut events).await;
     assert_eq!(answer.text, expected.text);
     assert_eq!(answer.tokens, expected.tokens);
+}
+
+/// What a head sends that is no payload of a chain: the slice says so, for as long as it runs.
+fn nonsense() -> bytes::Bytes {
+    bytes::Bytes::from_static(b"no payload")
+}
+
+#[tokio::test]
+async fn a_slice_whose_process_is_stopped_ends_within_a_second_or_so_of_its_next_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(moe()).unwrap();
+    let (worker, mut said) = slice(folder.path(), &model, 0..2).await;
+    worker.payloads().send(nonsense()).await.unwrap();
+    assert!(matches!(said.recv().await, Some(FromStage::Broken(_))));
+    // Nothing is owed, so nothing is asked: this is no test of time.
+    let pid = worker.pid().unwrap();
+    stop(pid);
+    worker.payloads().send(nonsense()).await.unwrap();
+    let mut state = worker.state();
+    let ended = state.wait_for(|state| matches!(state, SliceState::Ended(_)));
+    let ended = tokio::time::timeout(DEADLINE, ended).await.unwrap();
+    assert!(matches!(&*ended.unwrap(), SliceState::Ended(cause) if cause.contains("stopped")));
 }
 
 #[tokio::test]

@@ -47,6 +47,11 @@ pub(super) fn sampled(prompt: &str, temperature: f32) -> Job {
     job
 }
 
+pub(super) fn stop(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+}
+
 pub(super) fn kill(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();

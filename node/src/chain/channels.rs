@@ -129,6 +129,16 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// Whether the other end is known to take nothing any more.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Peer(sender) => sender.ended().is_some(),
+            Self::Local(sender) => sender.is_closed(),
+        }
+    }
+}
+
 impl Receiver {
     /// What comes next; `None` once the channel is over.
     pub(super) async fn next(&mut self) -> Option<Arrival> {

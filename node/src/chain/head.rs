@@ -3,9 +3,11 @@
 //! the worker, and decides nothing.
 
 mod actor;
+mod probe;
 mod ring;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,7 +30,7 @@ use super::precision::to_engine;
 use super::slices::{Part, Slices};
 use super::stages::Desk;
 use crate::core::deployment::{CallError, Deployment, Place, Plan, Work};
-use crate::core::planner::{NoPlan, Verdict};
+use crate::core::planner::{NoPlan, Vacancy, Verdict};
 use crate::core::ranking::Level;
 use crate::core::sizing::Size;
 use crate::planning;
@@ -136,6 +138,7 @@ impl Chains {
                 chains: self.clone(),
                 model: model.clone(),
                 worker: Arc::clone(&worker),
+                size,
                 state: state_out,
             },
             planned,
@@ -166,6 +169,74 @@ impl Chains {
             Err(none) if self.meet(none).await => plan().await,
             _ => Ok(planned),
         }
+    }
+
+    /// The ring with somebody else for what it lost; `None`: nobody has room for it.
+    async fn filled(
+        &self,
+        model: &ModelName,
+        size: Size,
+        hole: Hole,
+        without: &BTreeSet<NodeId>,
+    ) -> Option<Plan> {
+        let vacancy = Vacancy {
+            ring: hole.kept.iter().map(held).collect(),
+            layers: hole.lost.clone(),
+            is_for_ring: true,
+        };
+        let found = self.stand_ins(model, size, &vacancy, without).await;
+        if found.len() < hole.lost.len() {
+            return None;
+        }
+        let mut stages: Vec<Place> = hole.kept.into_iter().chain(found).collect();
+        stages.sort_by_key(|stage| stage.first_layer);
+        let layers = stages.last()?.last_layer;
+        Plan::new(stages, Vec::new(), layers).ok()
+    }
+
+    /// Places beside a ring that may be kept ready for these stages of it.
+    async fn spares(
+        &self,
+        model: &ModelName,
+        size: Size,
+        ring: &[Place],
+        wanted: Vec<Place>,
+        without: &BTreeSet<NodeId>,
+    ) -> Vec<Place> {
+        let layers = wanted
+            .iter()
+            .map(|stage| stage.first_layer..stage.last_layer);
+        let vacancy = Vacancy {
+            ring: ring.iter().map(held).collect(),
+            layers: layers.collect(),
+            is_for_ring: false,
+        };
+        self.stand_ins(model, size, &vacancy, without).await
+    }
+
+    async fn stand_ins(
+        &self,
+        model: &ModelName,
+        size: Size,
+        vacancy: &Vacancy,
+        without: &BTreeSet<NodeId>,
+    ) -> Vec<Place> {
+        let Some(sources) = self.setup.planning.get() else {
+            return Vec::new();
+        };
+        let seeking = planning::Seeking {
+            size,
+            vacancy,
+            without,
+        };
+        // What cannot be planned was said when the chain began.
+        let found = sources.stand_ins(model.as_str(), &seeking).await;
+        let place = |(peer, layers): (NodeId, Range<u32>)| Place {
+            peer,
+            first_layer: layers.start,
+            last_layer: layers.end,
+        };
+        found.unwrap_or_default().into_iter().map(place).collect()
     }
 
     /// Connects to peers that would help if it were known how far they are, and waits until that
@@ -208,6 +279,32 @@ impl Chains {
             LeaseError::Late => CallError::Late,
             error if error.is_violation() => CallError::Broken,
             _ => CallError::Unreachable,
+        })
+    }
+}
+
+fn held(place: &Place) -> (NodeId, Range<u32>) {
+    (place.peer, place.first_layer..place.last_layer)
+}
+
+/// A ring that lost stages, and keeps the others.
+struct Hole {
+    kept: Vec<Place>,
+    lost: Vec<Range<u32>>,
+}
+
+impl Hole {
+    /// `None`: nothing is kept, or nothing is lost.
+    fn of(wanted: &[Place], held: &[Place]) -> Option<Self> {
+        let (kept, lost): (Vec<Place>, Vec<Place>) = wanted
+            .iter()
+            .copied()
+            .partition(|place| held.contains(place));
+        let is_hole = !kept.is_empty() && !lost.is_empty();
+        let lost = lost.iter().map(|place| place.first_layer..place.last_layer);
+        is_hole.then(|| Self {
+            lost: lost.collect(),
+            kept,
         })
     }
 }

@@ -29,6 +29,10 @@
 //!
 //! When a stage is lost the others keep their leases, so a plan (or a spare) that leaves their
 //! layers alone only waits for what is new. At most one ring is ready at a time.
+//!
+//! **A stage that hangs is found by asking.** When batches are overdue, and when stages are linked,
+//! each of them owes an answer out of its memory; whoever owes it for too long while others answer
+//! is lost ([`Pulse`]).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -43,24 +47,32 @@ use rand::Rng;
 
 mod attempt;
 mod calls;
+mod doubts;
 mod event;
 mod exclusions;
 mod losses;
 mod plan;
+mod pulse;
 mod slot;
+mod spares;
 mod status;
 mod upkeep;
 
 use self::attempt::Attempt;
 pub use self::calls::CALL_PATIENCE;
 use self::calls::{Asked, Calls, Pending};
+pub use self::doubts::{QUICK_RELINKS, STEADY_AFTER};
 pub use self::event::{
     CallError, CallId, Excluded, FailureCause, Generation, Hop, Input, Loss, Output, PlanReason,
     Ring, RingEnd,
 };
 use self::exclusions::Exclusions;
 pub use self::plan::{MAX_SPARES, MAX_STAGES, Place, Plan, PlanError, Work};
+pub use self::pulse::PULSE_PATIENCE;
+use self::pulse::Pulse;
 use self::slot::{Held, Report, Slot};
+use self::spares::is_fault_of_spare;
+pub use self::spares::{SPARES_EVERY, SPARES_REST};
 pub use self::status::{Doing, StageStatus, Status};
 
 /// Requests for one reservation: a packet may be lost, a peer that misses two is not there.
@@ -69,6 +81,10 @@ const MAX_RESERVE_TRIES: u32 = 2;
 /// How often a stage that loads is asked how far it is: a cached slice is ready within two
 /// seconds, and a small message costs nothing beside what is loaded.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// The same for a load that began a moment ago: while an answer waits for it, each tenth of a second
+/// counts.
+const POLL_FIRST: Duration = Duration::from_millis(50);
 
 /// The pause before a request that was not answered is sent again.
 const RETRY_GAP: Duration = Duration::from_millis(500);
@@ -106,6 +122,10 @@ pub const WITHDRAW_AFTER: Duration = Duration::from_secs(10);
 /// than a peer that failed is left out.
 pub const MAX_TRIES: u32 = 8;
 
+/// Plans that are not to be had in a row, before the first ring and with nobody left out: peers that
+/// are there, and how far they are from one another, are known within some seconds.
+pub const MAX_NO_PLANS: u32 = 5;
+
 /// The longest rest after the first failure; it doubles with each.
 pub const REST_BASE: Duration = Duration::from_secs(1);
 
@@ -115,7 +135,7 @@ pub const MAX_REST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Phase {
     Idle,
-    Planning { reason: PlanReason, until: Instant },
+    Planning { until: Instant },
     Resting { until: Instant },
     Preparing(Attempt),
     Serving,
@@ -144,7 +164,16 @@ pub struct Deployment<R> {
     tries: u32,
     /// What failed last.
     cause: FailureCause,
-    is_spare_used: bool,
+    /// Who was asked whether it is there.
+    pulse: Pulse,
+    /// When spares are looked for.
+    spares_at: Option<Instant>,
+    /// Since when the last ring served.
+    up_since: Option<Instant>,
+    /// Rings that broke one after the other, with nobody to blame.
+    breaks: u32,
+    /// Plans that were not to be had in a row.
+    no_plans: u32,
     is_published: bool,
     withdraw_at: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -167,7 +196,11 @@ impl<R: Rng> Deployment<R> {
             exclusions: Exclusions::default(),
             tries: 0,
             cause: FailureCause::NoPlan,
-            is_spare_used: false,
+            pulse: Pulse::default(),
+            spares_at: None,
+            up_since: None,
+            breaks: 0,
+            no_plans: 0,
             is_published: false,
             withdraw_at: None,
             outputs: VecDeque::new(),
@@ -180,12 +213,15 @@ impl<R: Rng> Deployment<R> {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        self.pulse.on_woken(self.woken_by(now), now);
         match input {
             Input::Plan(plan) => self.on_plan(plan, now),
             Input::NoPlan => self.on_no_plan(now),
             Input::Answered { call, result } => self.on_answered(call, result, now),
             Input::Probed { generation, result } => self.on_probed(generation, result, now),
             Input::RingFailed { generation, peer } => self.on_ring_failed(generation, peer, now),
+            Input::Overdue(generation) => self.on_overdue(generation, now),
+            Input::Spares(places) => self.on_spares(places, now),
             Input::PeerGone(peer) => self.on_peer_gone(peer, now),
             Input::Stop => self.leave(now),
             Input::Tick => {}
@@ -212,6 +248,9 @@ impl<R: Rng> Deployment<R> {
         let Some((pending, is_late)) = self.calls.take(call) else {
             return;
         };
+        if pending.is_prompt() && result.is_ok() {
+            self.pulse.on_answer(pending.place, pending.sent_at, now);
+        }
         match (pending.asked, result) {
             (Asked::Release(_), _) => {}
             (Asked::Reserve, Ok(LeaseReply::Granted(granted))) => {
@@ -266,8 +305,13 @@ impl<R: Rng> Deployment<R> {
         }
         self.slots.remove(&place);
         self.spares.retain(|spare| *spare != place);
-        self.exclusions.add(place.peer, why, rest, now);
-        if self.is_preparing(place) {
+        let is_preparing = self.is_preparing(place);
+        if is_preparing || is_fault_of_spare(why) {
+            self.exclusions.add(place.peer, why, rest, now);
+        }
+        if !is_preparing {
+            self.on_spare_missed(now);
+        } else {
             let peer = place.peer;
             self.cause = FailureCause::Stage { peer, why };
             self.back_off(now);
@@ -346,6 +390,9 @@ impl<R: Rng> Deployment<R> {
 
     fn call(&mut self, place: Place, request: LeaseRequest, now: Instant) {
         let asked = Asked::of(&request);
+        if matches!(asked, Asked::Link(_)) {
+            self.pulse.note_asked(place, now);
+        }
         let call = self.calls.insert(place, asked, now);
         self.outputs.push_back(Output::Call {
             call,

@@ -18,8 +18,13 @@
 //! that finds no room is refused at once; nobody waits for memory while holding some, so heads
 //! cannot block one another here.
 //!
+//! A lease may be a **spare**: it is to take another stage's place if that is lost. It counts for
+//! nothing where somebody wants memory for what is used now: another head's stage, or a whole model
+//! of the owner's. The newest spare is given up first. Its first link makes it a stage like any
+//! other.
+//!
 //! Only the head that reserved may link, renew or release. Anybody else gets the answer of a
-//! lease that never was.
+//! lease that never was. A link names its ring's number; one of an older ring changes nothing.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -150,7 +155,7 @@ impl<R: Rng> Leases<R> {
     /// for a lease that lapsed a moment ago is closed here before the timer says so.
     pub fn may_receive(&self, channel: ChannelId, peer: NodeId, now: Instant) -> bool {
         let mut leases = self.leases.values();
-        leases.any(|lease| lease.channel == channel && lease.takes_from(peer, now))
+        leases.any(|lease| lease.takes(channel, peer, now))
     }
 
     /// Memory that whole models must leave alone: what is promised or what slices take, whichever
@@ -159,9 +164,16 @@ impl<R: Rng> Leases<R> {
         self.promised_bytes().max(self.slices.held_bytes())
     }
 
-    /// Memory that is promised, bytes.
+    /// Memory that is promised, without spares, bytes.
     pub fn promised_bytes(&self) -> u64 {
-        self.leases.values().map(Lease::promised_bytes).sum()
+        let stages = self.leases.values().filter(|lease| !lease.is_spare);
+        stages.map(Lease::promised_bytes).sum()
+    }
+
+    /// Memory that spares would take, bytes.
+    pub fn spare_bytes(&self) -> u64 {
+        let spares = self.leases.values().filter(|lease| lease.is_spare);
+        spares.map(Lease::promised_bytes).sum()
     }
 
     /// Memory that slices take, bytes.
@@ -202,10 +214,12 @@ impl<R: Rng> Leases<R> {
             Some((_, false, false)) => return refused(Refusal::Invalid),
             None => {}
         }
-        if let Some(refusal) = self.lacks(from.peer, bytes) {
+        if let Some(refusal) = self.lacks(from.peer, bytes, reserve.is_spare) {
             return refusal;
         }
-        self.grant(from, reserve, bytes, now)
+        let reply = self.grant(from, reserve, bytes, now);
+        self.give_up_spares();
+        reply
     }
 
     /// Why it is not even looked at.
@@ -224,14 +238,15 @@ impl<R: Rng> Leases<R> {
         }
     }
 
-    fn lacks(&self, head: NodeId, bytes: u64) -> Option<LeaseReply> {
+    fn lacks(&self, head: NodeId, bytes: u64, is_spare: bool) -> Option<LeaseReply> {
         let leases = self.leases.values();
         let of_head = leases.filter(|lease| lease.asker.peer == head).count();
         if self.leases.len() >= MAX_LEASES || of_head >= MAX_LEASES_OF_ONE_HEAD {
             return Some(refused(Refusal::TooMany));
         }
         let limit = self.limits.leasable_bytes();
-        let free_bytes = limit.saturating_sub(self.promised_bytes());
+        let spares = if is_spare { self.spare_bytes() } else { 0 };
+        let free_bytes = limit.saturating_sub(self.promised_bytes().saturating_add(spares));
         let refusal = Refused {
             code: Refusal::NoRoom,
             retry_after: Some(RETRY_AFTER),
@@ -252,6 +267,7 @@ impl<R: Rng> Leases<R> {
             serial: self.granted,
             lapses_at: now + LEASE_LIFETIME,
             state: warm.map_or(State::Promised, State::Holding),
+            is_spare: reserve.is_spare,
             link: None,
             open_to: None,
             linked_to: None,
@@ -276,8 +292,12 @@ impl<R: Rng> Leases<R> {
         if let Some(lease) = self.leases.get_mut(&link.lease)
             && lease.asker.peer == from
             && !lease.is_failed()
+            && lease
+                .link
+                .is_none_or(|old| old.generation <= link.generation)
         {
             lease.link = Some(link);
+            lease.is_spare = false;
             self.connect(link.lease);
         }
         self.on_renew(ticket, from, link.lease, now);
@@ -307,13 +327,14 @@ impl<R: Rng> Leases<R> {
                 next_channel,
             });
         }
-        if lease.open_to == Some(link.previous) {
+        let channel = lease.channel.in_ring(link.generation);
+        if lease.open_to == Some((channel, link.previous)) {
             return;
         }
         close(lease, &mut self.outputs);
-        lease.open_to = Some(link.previous);
+        lease.open_to = Some((channel, link.previous));
         self.outputs.push_back(Output::OpenChannel {
-            channel: lease.channel,
+            channel,
             slice,
             previous: link.previous,
         });
@@ -385,8 +406,8 @@ fn refused(code: Refusal) -> LeaseReply {
 
 /// From here on nobody's frames are taken.
 fn close(lease: &mut Lease, out: &mut VecDeque<Output>) {
-    if lease.open_to.take().is_some() {
-        out.push_back(Output::CloseChannel(lease.channel));
+    if let Some((channel, _)) = lease.open_to.take() {
+        out.push_back(Output::CloseChannel(channel));
     }
 }
 

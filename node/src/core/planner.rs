@@ -39,6 +39,7 @@ mod search;
 mod shape;
 mod shortlist;
 mod single;
+mod stand_ins;
 mod table;
 mod verdict;
 
@@ -52,6 +53,7 @@ pub use self::peer::{ASSUMED_BANDWIDTH, Peer};
 pub use self::prediction::Prediction;
 pub use self::shape::{Layer, Shape, Weights};
 pub use self::shortlist::MAX_SEARCHED;
+pub use self::stand_ins::{Vacancy, stand_ins};
 pub use self::verdict::Verdict;
 
 use self::ring::Ring;

@@ -193,6 +193,11 @@ impl Residency {
         }
     }
 
+    /// Models whose last load failed a moment ago, or that failed after it.
+    pub fn failed(&self) -> impl Iterator<Item = &ModelName> {
+        self.failures.keys()
+    }
+
     fn remember_failure(&mut self, model: ModelName, cause: String, now: Instant) {
         self.failures.retain(|_, failure| failure.until > now);
         if self.failures.len() >= MAX_FAILURES {

@@ -12,6 +12,8 @@ use crate::core::residency::{LoadId, Phase, Residency};
 pub struct View {
     /// By full name; those that end are not here.
     pub models: BTreeMap<ModelName, Seen>,
+    /// Models that could not be loaded, or did not stay so, a moment ago.
+    pub failed: BTreeSet<ModelName>,
     /// Models that stay once they are loaded.
     pub pinned: BTreeSet<ModelName>,
     /// Memory that all of them take, those that end too, bytes.
@@ -62,6 +64,7 @@ pub(super) fn of(
     View {
         models: models.collect(),
         taken_bytes,
+        failed: core.failed().cloned().collect(),
         pinned: pinned.iter().cloned().collect(),
         owner_waits: core.owner_waits(),
     }

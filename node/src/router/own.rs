@@ -160,8 +160,17 @@ impl OwnHeads {
                 Ok(lease)
             }
             Err(error) if refusal::is_not_found(&error) => Err(refusal::not_found(name)),
-            Err(error) => Err(refusal::of_acquire(&error)),
+            Err(error) => Err(match self.is_chain(&model).await {
+                true => refusal::of_no_chain(&error),
+                false => refusal::of_acquire(&error),
+            }),
         }
+    }
+
+    /// Whether the model runs over peers here.
+    async fn is_chain(&self, model: &ModelName) -> bool {
+        let examined = self.residency.examine(model).await;
+        examined.is_ok_and(|examined| examined.seen_by > Level::Local)
     }
 
     /// The head over a lease's engine.

@@ -37,6 +37,22 @@ pub(super) fn of_acquire(error: &AcquireError) -> Failure {
         .with_retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
+/// The model is too large for this machine, and no chain of peers holds it now. Peers come and go,
+/// so this is nothing that is wrong with the model.
+pub(super) fn of_no_chain(error: &AcquireError) -> Failure {
+    let failure = of_acquire(error);
+    match error {
+        AcquireError::Refused {
+            refusal: Refusal::LoadFailed { .. },
+            ..
+        } => Failure {
+            code: ErrorCode::NoPeer.into(),
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
 /// The model runs over peers, and the request may not be seen there.
 pub(super) fn of_chain(model: &str) -> Failure {
     let text = format!(

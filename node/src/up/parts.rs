@@ -139,10 +139,10 @@ impl Parts {
             return tokio::spawn(async {});
         }
         let (models, residency) = (self.models.clone(), self.residency.clone());
-        let loading = pinned::preload(self.pinned.clone(), models, residency);
+        let loading = pinned::preload(self.pinned.clone(), models, residency.clone());
         let ready = self.ready.clone();
         tokio::spawn(async move {
-            loading.await;
+            let models = loading.await;
             ready.send_if_modified(|readiness| match readiness {
                 Readiness::NotReady(reason) if reason == LOADING => {
                     *readiness = Readiness::Ready;
@@ -150,6 +150,7 @@ impl Parts {
                 }
                 _ => false,
             });
+            pinned::keep(models, residency).await;
         })
     }
 

@@ -2,14 +2,17 @@
 //! It knows neither HTTP nor engines.
 
 use std::path::Path;
+use std::time::Duration;
 
+use futures::future::join_all;
 use protocol::ModelName;
 use tracing::{info, warn};
 use web::manage::PullEvent;
 
 use crate::config::Config;
+use crate::core::residency::Refusal;
 use crate::models::{Models, PullError, ResolveError};
-use crate::residency::Residency;
+use crate::residency::{AcquireError, Residency};
 
 /// Why a model cannot be kept ready.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +111,20 @@ fn is_path(text: &str) -> bool {
     path.is_absolute() || text.starts_with("./") || text.starts_with("../") || path.is_file()
 }
 
-/// Loads the models one after the other, fetching what is not here. Failures are logged: the
-/// first request for such a model tries again and tells its client.
-pub(super) async fn preload(pinned: Vec<Pinned>, models: Models, residency: Residency) {
+/// The first pause after a model could not be loaded; it doubles with each failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause: peers that could hold a model come and go within minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Loads the models one after the other, fetching what is not here. Failures are logged. The models
+/// that are to be kept ready from then on.
+pub(super) async fn preload(
+    pinned: Vec<Pinned>,
+    models: Models,
+    residency: Residency,
+) -> Vec<ModelName> {
+    let mut here = Vec::new();
     for model in pinned {
         let name = match model {
             Pinned::Here(name) => Some(name),
@@ -119,7 +133,47 @@ pub(super) async fn preload(pinned: Vec<Pinned>, models: Models, residency: Resi
         if let Some(name) = name {
             residency.pin(&name).await;
             load(&name, &residency).await;
+            here.push(name);
         }
+    }
+    here
+}
+
+/// Loads the models again when they failed, for as long as their owner does not unload them: a
+/// chain of peers may be possible at any time.
+pub(super) async fn keep(models: Vec<ModelName>, residency: Residency) {
+    let keeping = models.into_iter().map(|model| keep_one(model, &residency));
+    join_all(keeping).await;
+}
+
+async fn keep_one(model: ModelName, residency: &Residency) {
+    let (mut pause, mut is_tried) = (FIRST_PAUSE, false);
+    let mut view = residency.view();
+    loop {
+        let gone = view.wait_for(|view| !view.models.contains_key(&model));
+        let Ok(has_failed) = gone.await.map(|view| view.failed.contains(&model)) else {
+            return;
+        };
+        if !has_failed && !is_tried {
+            // Its owner unloaded it.
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        let acquired = residency.acquire(&model).await;
+        is_tried = acquired.is_err();
+        pause = match acquired {
+            Ok(_) => FIRST_PAUSE,
+            Err(AcquireError::Examine(_)) => return,
+            Err(AcquireError::Refused {
+                refusal: Refusal::Unloaded | Refusal::Stopping,
+                ..
+            }) => return,
+            Err(error) => {
+                warn!(%model, %error, "model not loaded");
+                let asked = error.retry_after().unwrap_or_default();
+                (2 * pause).max(asked).min(LONGEST_PAUSE)
+            }
+        };
     }
 }
 

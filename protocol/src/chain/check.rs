@@ -85,6 +85,7 @@ fn check_reserve(reserve: &wire::Reserve) -> Checked<Reserve> {
             1..=MAX_LEASE_BATCH_TOKENS,
         )?,
         precision: check_precision(reserve.precision())?,
+        is_spare: reserve.spare,
         model,
     })
 }
@@ -114,6 +115,7 @@ fn check_link(link: &wire::Link) -> Checked<Link> {
         previous: check_node("previous", &link.previous)?,
         next: check_node("next", &link.next)?,
         next_channel: ChannelId(link.next_channel),
+        generation: link.generation,
     })
 }
 

@@ -39,6 +39,9 @@ pub struct Reserve {
     pub batch_tokens: u32,
     /// What hidden states are while they travel.
     pub precision: Precision,
+    /// It is to take another stage's place if that is lost, and gives way to whatever is used now.
+    /// The first link makes it a stage like any other.
+    pub is_spare: bool,
 }
 
 /// A model, the same one wherever it comes from.
@@ -74,6 +77,8 @@ pub struct Link {
     pub next: NodeId,
     /// Where: chosen by the next.
     pub next_channel: ChannelId,
+    /// The ring's number: a link of a ring before the newest one is not followed.
+    pub generation: u64,
 }
 
 /// What the peer says.
@@ -94,7 +99,8 @@ pub enum LeaseReply {
 pub struct Granted {
     /// Its id.
     pub lease: LeaseId,
-    /// Where the previous one sends to.
+    /// Where the previous one sends to is made of this and of the ring's number:
+    /// [`ChannelId::in_ring`].
     pub channel: ChannelId,
     /// Until when it holds, from now on.
     pub lapses_in: Duration,

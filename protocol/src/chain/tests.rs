@@ -35,6 +35,7 @@ fn reserve() -> LeaseRequest {
         sequences: 8,
         batch_tokens: 512,
         precision: Precision::Bf16,
+        is_spare: true,
     })
 }
 
@@ -44,6 +45,7 @@ fn link() -> LeaseRequest {
         previous: node(1),
         next: node(2),
         next_channel: ChannelId(7),
+        generation: 3,
     })
 }
 

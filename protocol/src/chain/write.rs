@@ -57,6 +57,7 @@ fn write_reserve(reserve: &Reserve) -> wire::Reserve {
         sequences: reserve.sequences,
         batch_tokens: reserve.batch_tokens,
         precision: write_precision(reserve.precision).into(),
+        spare: reserve.is_spare,
     }
 }
 
@@ -74,6 +75,7 @@ fn write_link(link: &Link) -> wire::Link {
         previous: link.previous.as_bytes().to_vec(),
         next: link.next.as_bytes().to_vec(),
         next_channel: link.next_channel.0,
+        generation: link.generation,
     }
 }
 

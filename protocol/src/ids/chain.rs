@@ -22,10 +22,13 @@ pub struct DeploymentId(pub [u8; 16]);
 #[serde(try_from = "String", into = "String")]
 pub struct LeaseId(pub u64);
 
-/// One hop of one deployment: chosen by whoever receives on it.
+/// One hop of one ring of a deployment: made of what whoever receives on it chose for its lease.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ChannelId(pub u64);
+
+/// Odd, so that no two rings' channels of one lease are the same: 2^64 by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl DeploymentId {
     fn to_number(self) -> u128 {
@@ -48,6 +51,13 @@ impl LeaseId {
 }
 
 impl ChannelId {
+    /// The channel of a lease in the ring of this number: each ring has channels of its own, so
+    /// that nothing of an older one is taken for the newest's. As hard to guess as the lease's.
+    #[must_use]
+    pub fn in_ring(self, generation: u64) -> Self {
+        Self(self.0 ^ generation.wrapping_mul(SPREAD))
+    }
+
     fn to_number(self) -> u64 {
         self.0
     }
@@ -115,6 +125,15 @@ mod tests {
         bytes[0] = 0xf0;
         let text = "f0000000000000000000000000000000";
         assert_eq!(DeploymentId(bytes).to_string(), text);
+    }
+
+    #[test]
+    fn each_ring_has_channels_of_its_own() {
+        let channel = ChannelId(7);
+        assert_eq!(channel.in_ring(0), channel);
+        assert_eq!(channel.in_ring(1), ChannelId(0x9e37_79b9_7f4a_7c12));
+        let all: std::collections::BTreeSet<_> = (0..1000).map(|n| channel.in_ring(n)).collect();
+        assert_eq!(all.len(), 1000);
     }
 
     #[test]

@@ -352,6 +352,48 @@ async fn broken_payloads_end_the_ring_with_a_cause() {
     }
 }
 
+/// What arrives in pieces, or as something else, is no payload.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_payload_end_the_ring() {
+    let edits: [fn(Bytes) -> Bytes; 3] = [
+        |payload| payload.slice(..payload.len() / 2),
+        |payload| payload.iter().map(|byte| byte ^ 0x5a).collect(),
+        |_| Bytes::from_static(b"\xff"),
+    ];
+    for edit in edits {
+        let fault: Fault = Box::new(move |stage, count, payload| match (stage, count) {
+            (1, 4) => Some(edit(payload)),
+            _ => Some(payload),
+        });
+        let mut ring = Ring::new(&[2], Precision::F32, Some(fault)).await;
+        let _events = ring.head.generate(job(LONG, 30)).await.unwrap();
+        let told = tokio::time::timeout(PATIENCE, ring.broken.recv()).await;
+        assert!(told.unwrap().is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_at_a_wrong_position_costs_its_own_session_only() {
+    let fault: Fault = Box::new(|stage, _, payload| {
+        if stage != 1 {
+            return Some(payload);
+        }
+        let mut forward = Forward::decode(payload).unwrap();
+        for part in &mut forward.parts {
+            if part.keep_n > 90 && part.n == 1 {
+                part.keep_n += 1;
+            }
+        }
+        Some(forward.encode().unwrap())
+    });
+    let ring = Ring::new(&[2], Precision::F32, Some(fault)).await;
+    let short = ring.head.generate(job("fn a() {", 30)).await.unwrap();
+    let long = ring.head.generate(job(LONG, 60)).await.unwrap();
+    let (short, long) = (collect(short).await, collect(long).await);
+    assert_eq!(short.finish.unwrap().2, 30);
+    assert!(long.failed.is_some(), "{:?}", long.finish);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_no_number_costs_its_own_session_only() {
     let fault: Fault = Box::new(|stage, _, payload| {

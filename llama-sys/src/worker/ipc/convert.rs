@@ -54,6 +54,8 @@ fn unrequested_to_wire(message: Message) -> Body {
         Message::SliceReady(info) => Body::SliceReady(chain::info_to_wire(info)),
         Message::Payload(payload) => Body::Payload(payload),
         Message::FromStage(said) => Body::FromStage(chain::from_stage_to_wire(said)),
+        Message::Ping => Body::Ping(()),
+        Message::Pong => Body::Pong(()),
         Message::Ask(..) | Message::Cancel(_) | Message::Credit(..) | Message::Reply(..) => {
             unreachable!("messages of a request have their own branch")
         }
@@ -105,6 +107,8 @@ pub(super) fn from_wire(frame: wire::Frame) -> Result<Message, IpcError> {
         Body::SliceReady(info) => Message::SliceReady(chain::info_from_wire(&info)),
         Body::Payload(payload) => Message::Payload(payload),
         Body::FromStage(ported) => chain::from_stage_from_wire(ported)?,
+        Body::Ping(()) => Message::Ping,
+        Body::Pong(()) => Message::Pong,
         reply => Message::Reply(id, reply_from_wire(reply)?),
     })
 }

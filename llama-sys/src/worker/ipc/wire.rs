@@ -16,7 +16,7 @@ pub(super) struct Frame {
     pub(super) id: u64,
     #[prost(
         oneof = "Body",
-        tags = "2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 41, 42, 43, 44"
+        tags = "2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 41, 42, 43, 44, 45, 46"
     )]
     pub(super) body: Option<Body>,
 }
@@ -71,6 +71,10 @@ pub(super) enum Body {
     Payload(bytes::Bytes),
     #[prost(message, tag = "44")]
     FromStage(Ported),
+    #[prost(message, tag = "45")]
+    Ping(()),
+    #[prost(message, tag = "46")]
+    Pong(()),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dht::view::View;
-use llama_sys::engine::{Engine as _, EngineState, Event, Grammar, Job, Prompt, Sampling};
+use llama_sys::engine::{Engine as _, EngineState};
 use llama_sys::supervisor::{RingPort, WorkerEngine};
 use protocol::chain::LeaseReply;
 use protocol::{ModelName, NodeId};
@@ -14,12 +14,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::ring::Joiner;
-use super::{Chains, stages_of};
+use super::probe::probed;
+use super::ring::{Joiner, RingEvent};
+use super::{Chains, Hole, stages_of};
 use crate::core::deployment::{
-    CallError, CallId, Deployment, Excluded, FailureCause, Generation, Input, Output, Plan, Ring,
-    RingEnd,
+    CallError, CallId, Deployment, Doing, Excluded, FailureCause, Generation, Input, Output, Place,
+    Plan, PlanReason, Ring, RingEnd,
 };
+use crate::core::sizing::Size;
 use crate::planning::Planned;
 
 /// One token, with cold caches: the core's own patience is a little longer.
@@ -30,6 +32,8 @@ pub(super) struct Outside {
     pub(super) chains: Chains,
     pub(super) model: ModelName,
     pub(super) worker: Arc<WorkerEngine>,
+    /// What the stages are planned for.
+    pub(super) size: Size,
     pub(super) state: watch::Sender<EngineState>,
 }
 
@@ -40,6 +44,8 @@ pub(super) struct Actor {
     calls: JoinSet<(CallId, Result<LeaseReply, CallError>)>,
     probes: JoinSet<(Generation, bool)>,
     plans: JoinSet<Option<Plan>>,
+    spares: JoinSet<Vec<Place>>,
+    told: Told,
     ring: Option<Ring>,
     /// Peers with a stage that are connected.
     connected: BTreeSet<NodeId>,
@@ -49,11 +55,21 @@ pub(super) struct Actor {
     is_over: bool,
 }
 
+/// What was said of the chain last, so that the log tells changes.
+#[derive(Default)]
+struct Told {
+    spares: usize,
+    doing: Option<Doing>,
+    /// Since when no ring serves.
+    lost_at: Option<Instant>,
+}
+
 enum Action {
     Answered(CallId, Result<LeaseReply, CallError>),
     Probed(Generation, bool),
     Planned(Option<Plan>),
-    RingEnded(Option<Generation>),
+    Spares(Vec<Place>),
+    Ring(RingEvent),
     Peers(Arc<View>),
     Worker,
     End(Option<oneshot::Sender<()>>),
@@ -69,6 +85,8 @@ impl Actor {
             calls: JoinSet::new(),
             probes: JoinSet::new(),
             plans: JoinSet::new(),
+            spares: JoinSet::new(),
+            told: Told::default(),
             ring: None,
             connected: BTreeSet::new(),
             missing: watch::Sender::default(),
@@ -83,7 +101,7 @@ impl Actor {
         mut ends: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
         let channels = self.outside.chains.setup.channels.clone();
-        let (mut joiner, mut ring_ends) = Joiner::new(channels, port);
+        let (mut joiner, mut ring_events) = Joiner::new(channels, port);
         let mut worker = self.outside.worker.state();
         let mut peers = self.outside.chains.setup.network.watch();
         self.begin();
@@ -97,13 +115,15 @@ impl Actor {
                 Some(Ok((call, result))) = self.calls.join_next() => Action::Answered(call, result),
                 Some(Ok((ring, is_up))) = self.probes.join_next() => Action::Probed(ring, is_up),
                 Some(Ok(plan)) = self.plans.join_next() => Action::Planned(plan),
-                Some(ring) = ring_ends.recv() => Action::RingEnded(ring),
+                Some(Ok(places)) = self.spares.join_next() => Action::Spares(places),
+                Some(event) = ring_events.recv() => Action::Ring(event),
                 Ok(()) = worker.changed(), if !is_ending => Action::Worker,
                 Ok(()) = peers.changed() => Action::Peers(peers.borrow_and_update().clone()),
                 () = timer => Action::Tick,
             };
             self.apply(action);
             self.drive(&mut joiner).await;
+            self.tell();
         }
         joiner.leave().await;
         for done in self.ending {
@@ -131,7 +151,11 @@ impl Actor {
                 self.handle(Input::Probed { generation, result });
             }
             Action::Planned(plan) => self.handle(plan.map_or(Input::NoPlan, Input::Plan)),
-            Action::RingEnded(generation) => {
+            Action::Spares(places) => self.handle(Input::Spares(places)),
+            Action::Ring(RingEvent::Overdue(generation)) => {
+                self.handle(Input::Overdue(generation));
+            }
+            Action::Ring(RingEvent::Ended(generation)) => {
                 let current = self.ring.as_ref().map(|ring| ring.generation);
                 let generation = generation.or(current);
                 if let Some(generation) = generation.filter(|ended| Some(*ended) == current) {
@@ -183,9 +207,7 @@ impl Actor {
                         .spawn(async move { (call, chains.call(peer, request).await) });
                 }
                 Output::Probe(ring) => self.probe(ring, joiner).await,
-                Output::RingReady(ring) => {
-                    info!(model = %self.outside.model, stages = ring.stages.len(), "chain ready");
-                }
+                Output::RingReady(ring) => self.on_ready(&ring),
                 Output::RingLost { generation, end } => {
                     self.on_lost(generation, end);
                     self.ring = None;
@@ -193,7 +215,20 @@ impl Actor {
                 }
                 Output::Publish => self.publish(),
                 Output::Withdraw => self.withdraw("the chain is being mended"),
-                Output::WantPlan { excluding, .. } => self.plan(&excluding),
+                Output::WantPlan {
+                    reason,
+                    excluding,
+                    wanted,
+                    held,
+                } => {
+                    let hole = (reason == PlanReason::Lost).then(|| Hole::of(&wanted, &held));
+                    self.plan(&excluding, hole.flatten());
+                }
+                Output::WantSpares {
+                    stages,
+                    wanted,
+                    excluding,
+                } => self.look_for_spares(&stages, &wanted, &excluding),
                 Output::Failed(cause) => self.on_failed(cause),
                 Output::Ended => self.is_over = true,
             }
@@ -203,23 +238,63 @@ impl Actor {
     /// Joins the ring, and has the worker send one token around it.
     async fn probe(&mut self, ring: Ring, joiner: &mut Joiner) {
         let generation = ring.generation;
+        // A ring that was probed before and broke.
+        joiner.leave().await;
         let joined = joiner.join(&ring).await;
         self.ring = Some(ring);
-        if let Err(error) = joined {
-            warn!(%error, "a ring is not joined");
-            self.probes.spawn(async move { (generation, false) });
-            return;
-        }
+        let batches = match joined {
+            Ok(batches) => batches,
+            Err(error) => {
+                warn!(%error, "a ring is not joined");
+                self.probes.spawn(async move { (generation, false) });
+                return;
+            }
+        };
         let worker = Arc::clone(&self.outside.worker);
         self.probes.spawn(async move {
-            let probed = tokio::time::timeout(PROBE_PATIENCE, one_token(&worker)).await;
+            let probed = tokio::time::timeout(PROBE_PATIENCE, probed(&worker, &batches)).await;
             (generation, probed.unwrap_or(false))
         });
     }
 
-    fn on_lost(&self, generation: Generation, end: RingEnd) {
+    fn on_ready(&mut self, ring: &Ring) {
+        let model = &self.outside.model;
+        let stages = ring.stages.iter().map(|stage| {
+            let (first, last) = (stage.first_layer, stage.last_layer);
+            format!("{}:{first}-{last}", stage.peer)
+        });
+        let stages = stages.collect::<Vec<_>>().join(",");
+        let ring = ring.generation.number();
+        let lost_at = self.told.lost_at.take();
+        let mended_ms = lost_at.map(|at| at.elapsed().as_millis());
+        info!(%model, ring, %stages, mended_ms, "chain ready");
+    }
+
+    /// Tells how far the mending of a chain is, and what is ready beside it.
+    fn tell(&mut self) {
+        let status = self.core.status();
+        let model = &self.outside.model;
+        if let Some(lost_at) = self.told.lost_at
+            && self.told.doing != Some(status.doing)
+        {
+            let after_ms = lost_at.elapsed().as_millis();
+            info!(%model, doing = ?status.doing, after_ms, "chain mending");
+        }
+        self.told.doing = Some(status.doing);
+        let is_ready = |phase: protocol::chain::Phase| phase == protocol::chain::Phase::Ready;
+        let spares = status.stages.iter().filter(|stage| stage.is_spare);
+        let ready = spares.filter(|s| s.phase.is_some_and(|(phase, _)| is_ready(phase)));
+        let ready = ready.count();
+        if ready != self.told.spares {
+            self.told.spares = ready;
+            info!(%model, ready, "chain spares");
+        }
+    }
+
+    fn on_lost(&mut self, generation: Generation, end: RingEnd) {
         let model = &self.outside.model;
         let ring = generation.number();
+        self.told.lost_at = Some(Instant::now());
         match end {
             RingEnd::Stage { peer, why } => warn!(%model, ring, %peer, %why, "chain lost a stage"),
             RingEnd::Broken => warn!(%model, ring, "chain broken"),
@@ -242,12 +317,18 @@ impl Actor {
         });
     }
 
-    fn plan(&mut self, excluding: &[Excluded]) {
-        let without: BTreeSet<NodeId> = excluding.iter().map(|excluded| excluded.peer).collect();
+    fn plan(&mut self, excluding: &[Excluded], hole: Option<Hole>) {
+        let without = peers(excluding);
         let chains = self.outside.chains.clone();
         let model = self.outside.model.clone();
         let missing = self.missing.clone();
+        let size = self.outside.size;
         self.plans.spawn(async move {
+            if let Some(hole) = hole
+                && let Some(plan) = chains.filled(&model, size, hole, &without).await
+            {
+                return Some(plan);
+            }
             let planned = chains.plan(&model, &without).await;
             match &planned {
                 Ok(planned) => {
@@ -261,6 +342,19 @@ impl Actor {
         });
     }
 
+    fn look_for_spares(&mut self, stages: &[Place], wanted: &[Place], excluding: &[Excluded]) {
+        let ring = stages.to_vec();
+        let own = self.outside.chains.setup.own;
+        // With the head its own stage is lost too.
+        let wanted = wanted.iter().filter(|stage| stage.peer != own).copied();
+        let wanted: Vec<Place> = wanted.collect();
+        let without = peers(excluding);
+        let chains = self.outside.chains.clone();
+        let (model, size) = (self.outside.model.clone(), self.outside.size);
+        self.spares
+            .spawn(async move { chains.spares(&model, size, &ring, wanted, &without).await });
+    }
+
     fn on_failed(&self, cause: FailureCause) {
         let missing = self.missing.borrow().clone();
         let cause = match cause {
@@ -272,40 +366,8 @@ impl Actor {
     }
 }
 
-/// Whether one token comes around.
-async fn one_token(worker: &WorkerEngine) -> bool {
-    let mut state = worker.state();
-    let ready = state.wait_for(|state| matches!(state, EngineState::Ready(_)));
-    if ready.await.is_err() {
-        return false;
-    }
-    let job = Job {
-        request_id: "probe".into(),
-        prompt: Prompt::Tokens(vec![0]),
-        sampling: Sampling {
-            temperature: 0.0,
-            ..Sampling::default()
-        },
-        seed: 0,
-        max_tokens: Some(1),
-        stop: Vec::new(),
-        grammar: Grammar::None,
-        logprobs: None,
-        prompt_logprobs: false,
-        show_special: false,
-        resume: None,
-    };
-    let Ok(mut events) = worker.generate(job).await else {
-        return false;
-    };
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Finished { .. } => return true,
-            Event::Failed(_) => return false,
-            _ => {}
-        }
-    }
-    false
+fn peers(excluding: &[Excluded]) -> BTreeSet<NodeId> {
+    excluding.iter().map(|excluded| excluded.peer).collect()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

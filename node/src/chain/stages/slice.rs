@@ -2,14 +2,13 @@
 //! knows no lease.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use llama_sys::stage::FromStage;
 use llama_sys::supervisor::{SliceState, SliceWorker, SliceWorkerConfig};
 use protocol::chain::StageKind;
 use protocol::{ChannelId, NodeId};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -49,8 +48,8 @@ pub(super) struct Running {
     target: watch::Sender<Target>,
     /// Where payloads go, once there is a worker.
     payloads: watch::Receiver<Option<mpsc::Sender<Bytes>>>,
-    /// Told when whoever sends to the slice is gone.
-    cut: Arc<Notify>,
+    /// Where the ring sent to whose way to the slice is over.
+    cut: watch::Sender<Target>,
     taking: BTreeMap<ChannelId, AbortOnDropHandle<()>>,
 }
 
@@ -60,9 +59,10 @@ impl Running {
         let end = CancellationToken::new();
         let (target, targets) = watch::channel(None);
         let (payloads_out, payloads) = watch::channel(None);
-        let cut = Arc::new(Notify::new());
+        let (cut, cuts) = watch::channel(None);
         let life = Life {
-            cut: Arc::clone(&cut),
+            cut: cut.clone(),
+            cuts,
             slice,
             told,
             payloads: payloads_out,
@@ -100,12 +100,23 @@ impl Running {
 
     /// Carries what arrives on a channel to the worker. When the channel ends, the way to the next
     /// of the ring is closed too: so the head hears from the last stage that a ring is cut
-    /// anywhere.
+    /// anywhere. When the way to the next is over, so is the channel.
     pub(super) fn take_in(&mut self, channel: ChannelId, mut arrivals: Receiver) {
         let mut payloads = self.payloads.clone();
-        let cut = Arc::clone(&self.cut);
+        // The ring is known by where it sends to: the next one sends elsewhere, and is not cut with
+        // this one.
+        let (cut, target) = (self.cut.clone(), *self.target.borrow());
+        let mut cuts = cut.subscribe();
         let taking = tokio::spawn(async move {
-            while let Some((kind, payload)) = arrivals.next().await {
+            loop {
+                let arrival = tokio::select! {
+                    arrival = arrivals.next() => arrival,
+                    // Whoever sends is told that it leads nowhere.
+                    () = until_cut(&mut cuts, target) => None,
+                };
+                let Some((kind, payload)) = arrival else {
+                    break;
+                };
                 // An empty payload is this node's own word to the worker, and nobody else's.
                 if kind != StageKind::Forward || payload.is_empty() {
                     break;
@@ -117,7 +128,7 @@ impl Running {
                     break;
                 }
             }
-            cut.notify_one();
+            cut.send_replace(target);
         });
         self.taking.insert(channel, AbortOnDropHandle::new(taking));
     }
@@ -141,7 +152,8 @@ struct Life {
     told: mpsc::Sender<(SliceId, Told)>,
     payloads: watch::Sender<Option<mpsc::Sender<Bytes>>>,
     targets: watch::Receiver<Target>,
-    cut: Arc<Notify>,
+    cut: watch::Sender<Target>,
+    cuts: watch::Receiver<Target>,
 }
 
 impl Life {
@@ -169,7 +181,8 @@ impl Life {
         let carrier = Carrier {
             channels: order.channels,
             targets: self.targets.clone(),
-            cut: Arc::clone(&self.cut),
+            cut: self.cut.clone(),
+            cuts: self.cuts.clone(),
             open: None,
         };
         let mut tasks = JoinSet::new();
@@ -211,7 +224,8 @@ impl Life {
 struct Carrier {
     channels: Channels,
     targets: watch::Receiver<Target>,
-    cut: Arc<Notify>,
+    cut: watch::Sender<Target>,
+    cuts: watch::Receiver<Target>,
     open: Option<(NodeId, ChannelId, Sender)>,
 }
 
@@ -220,8 +234,11 @@ impl Carrier {
         loop {
             let said = tokio::select! {
                 said = said.recv() => said,
-                () = self.cut.notified() => {
-                    self.open = None;
+                Ok(()) = self.cuts.changed() => {
+                    let cut = *self.cuts.borrow_and_update();
+                    if self.open.as_ref().map(|(peer, channel, _)| (*peer, *channel)) == cut {
+                        self.open = None;
+                    }
                     continue;
                 }
             };
@@ -232,8 +249,7 @@ impl Carrier {
                 FromStage::Nothing => continue,
                 FromStage::Broken(cause) => {
                     debug!(%cause, "a ring is broken");
-                    // The channel's end tells the next stage, and so the head.
-                    self.open = None;
+                    self.cut();
                     continue;
                 }
             };
@@ -245,13 +261,16 @@ impl Carrier {
         let Some((peer, channel)) = *self.targets.borrow_and_update() else {
             return;
         };
+        if *self.cuts.borrow() == Some((peer, channel)) {
+            return;
+        }
         let is_open = matches!(&self.open, Some((p, c, _)) if (*p, *c) == (peer, channel));
         if !is_open {
             match self.channels.open(peer, channel).await {
                 Ok(sender) => self.open = Some((peer, channel, sender)),
                 Err(error) => {
                     debug!(%error, %peer, "a stage cannot reach the next one");
-                    return;
+                    return self.cut();
                 }
             }
         }
@@ -261,12 +280,31 @@ impl Carrier {
         // A neighbour that stands still holds nothing up once it is another's turn.
         let sent = tokio::select! {
             sent = sender.send(kind, payload) => sent.map_err(|error| error.to_string()),
-            () = self.cut.notified() => Err("the ring is cut".to_owned()),
+            () = until_cut(&mut self.cuts, Some((peer, channel))) => {
+                Err("the ring is cut".to_owned())
+            }
             _ = self.targets.changed() => return,
         };
         if let Err(error) = sent {
             debug!(%error, %peer, "a stage does not send to the next one");
-            self.open = None;
+            self.cut();
         }
+    }
+
+    /// The ring that is sent to is of no use: the channel's end tells the next stage, and so the
+    /// head; and the one before is told, too.
+    fn cut(&mut self) {
+        self.open = None;
+        let target = *self.targets.borrow();
+        self.cut.send_replace(target);
+    }
+}
+
+/// Waits until this ring is cut.
+async fn until_cut(cuts: &mut watch::Receiver<Target>, ring: Target) {
+    let is_cut = cuts.wait_for(|cut| ring.is_some() && *cut == ring);
+    let is_gone = is_cut.await.is_err();
+    if is_gone {
+        std::future::pending().await
     }
 }

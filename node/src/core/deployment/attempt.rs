@@ -13,8 +13,8 @@ use super::losses::place_of;
 use super::plan::{Place, Plan};
 use super::slot::{Held, Slot};
 use super::{
-    Deployment, LINKING_PATIENCE, LOADING_PATIENCE, MAX_REST, MAX_TRIES, PLAN_PATIENCE,
-    PROBING_PATIENCE, Phase, RESERVING_PATIENCE, REST_BASE,
+    Deployment, LINKING_PATIENCE, LOADING_PATIENCE, MAX_NO_PLANS, MAX_REST, MAX_TRIES,
+    PLAN_PATIENCE, PROBING_PATIENCE, Phase, RESERVING_PATIENCE, REST_BASE,
 };
 
 /// Stages that are being made a ring.
@@ -67,20 +67,27 @@ impl<R: Rng> Deployment<R> {
     }
 
     pub(super) fn on_no_plan(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Planning {
-                reason: PlanReason::SpareUsed,
-                ..
-            } => self.phase = Phase::Serving,
-            Phase::Idle | Phase::Planning { .. } => {
-                self.cause = match self.cause {
-                    cause @ FailureCause::Stage { .. } => cause,
-                    _ => FailureCause::NoPlan,
-                };
-                self.back_off(now);
-            }
-            _ => {}
+        if !matches!(self.phase, Phase::Idle | Phase::Planning { .. }) {
+            return;
         }
+        if self.is_hopeless(now) {
+            self.cause = FailureCause::NoPlan;
+            return self.give_up(now);
+        }
+        self.cause = match self.cause {
+            cause @ FailureCause::Stage { .. } => cause,
+            _ => FailureCause::NoPlan,
+        };
+        self.back_off(now);
+    }
+
+    /// Whether there never was a ring, and for a while no plan though nobody is left out: who asks
+    /// for the model is better told so than kept waiting.
+    fn is_hopeless(&mut self, now: Instant) -> bool {
+        let is_nobody_left_out = self.exclusions.list(now).is_empty();
+        let is_none_so_far = self.generation == 0 && is_nobody_left_out;
+        self.no_plans = if is_none_so_far { self.no_plans + 1 } else { 0 };
+        self.no_plans >= MAX_NO_PLANS
     }
 
     /// Makes these stages a ring. What is leased and in it stays as it is.
@@ -99,7 +106,7 @@ impl<R: Rng> Deployment<R> {
     }
 
     /// Gives back what is neither in these stages, nor in the ring, nor a spare.
-    fn drop_slots_but(&mut self, stages: &[Place], now: Instant) {
+    pub(super) fn drop_slots_but(&mut self, stages: &[Place], now: Instant) {
         let live = self.ring.as_ref().map_or(&[][..], |ring| &ring.stages);
         let is_kept = |place: &Place| {
             [stages, live, &self.spares]
@@ -163,12 +170,12 @@ impl<R: Rng> Deployment<R> {
         for stage in &stages {
             self.slots.get_mut(stage)?.held_mut()?.unlink(now);
         }
+        self.generation += 1;
         let first = *stages.first()?;
         let first = Hop {
             peer: first.peer,
-            channel: self.held(first)?.channel,
+            channel: self.held(first)?.channel.in_ring(self.generation),
         };
-        self.generation += 1;
         Some(Ring {
             generation: Generation(self.generation),
             first,
@@ -190,8 +197,9 @@ impl<R: Rng> Deployment<R> {
     fn link(&self, ring: &Ring, at: usize) -> Option<(Place, Link)> {
         let place = *ring.stages.get(at)?;
         let before = at.checked_sub(1).and_then(|at| ring.stages.get(at));
+        let generation = ring.generation.number();
         let (next, next_channel) = match ring.stages.get(at + 1) {
-            Some(next) => (next.peer, self.held(*next)?.channel),
+            Some(next) => (next.peer, self.held(*next)?.channel.in_ring(generation)),
             None => (self.head, ring.back),
         };
         let link = Link {
@@ -199,6 +207,7 @@ impl<R: Rng> Deployment<R> {
             previous: before.map_or(self.head, |before| before.peer),
             next,
             next_channel,
+            generation,
         };
         Some((place, link))
     }
@@ -239,18 +248,9 @@ impl<R: Rng> Deployment<R> {
             self.is_published = true;
             self.outputs.push_back(Output::Publish);
         }
+        self.up_since = Some(now);
+        self.spares_at = Some(now);
         self.settle(now);
-        if std::mem::take(&mut self.is_spare_used) {
-            self.want_plan(PlanReason::SpareUsed, now);
-        }
-    }
-
-    /// The ring is as wanted: what is beside it goes, spares come.
-    fn settle(&mut self, now: Instant) {
-        self.drop_slots_but(&[], now);
-        for spare in &self.spares {
-            self.slots.entry(*spare).or_insert(Slot::Wanted(0));
-        }
     }
 
     /// A stage of what is wanted is lost or leaves: a spare takes its place, or another plan does.
@@ -260,10 +260,7 @@ impl<R: Rng> Deployment<R> {
             return self.give_up(now);
         }
         match self.substituted() {
-            Some(stages) => {
-                self.is_spare_used = true;
-                self.begin(stages, now);
-            }
+            Some(stages) => self.begin(stages, now),
             None => self.want_plan(reason, now),
         }
     }
@@ -296,7 +293,6 @@ impl<R: Rng> Deployment<R> {
     pub(super) fn want_plan(&mut self, reason: PlanReason, now: Instant) {
         self.drop_idle(now);
         self.phase = Phase::Planning {
-            reason,
             until: now + PLAN_PATIENCE,
         };
         let held = self.slots.iter().filter(|(_, slot)| slot.held().is_some());
@@ -304,6 +300,7 @@ impl<R: Rng> Deployment<R> {
         self.outputs.push_back(Output::WantPlan {
             reason,
             excluding: self.exclusions.list(now),
+            wanted: self.wanted.clone(),
             held,
         });
     }
@@ -326,6 +323,7 @@ impl<R: Rng> Deployment<R> {
     }
 
     fn drop_slot(&mut self, place: Place, now: Instant) {
+        self.pulse.forget(place);
         if let Some(Slot::Held(held)) = self.slots.remove(&place) {
             self.release(place, held.lease, now);
         }

@@ -61,6 +61,13 @@ pub(super) struct Pending {
     is_late: bool,
 }
 
+impl Pending {
+    /// Whether a stage answers it out of its memory: a reservation may read files.
+    pub(super) fn is_prompt(&self) -> bool {
+        matches!(self.asked, Asked::Link(_) | Asked::Renew(_))
+    }
+}
+
 /// Every request under way.
 #[derive(Debug, Default)]
 pub(super) struct Calls {

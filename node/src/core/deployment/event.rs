@@ -53,6 +53,10 @@ pub enum Input {
         /// The stage that was to blame, where that is known.
         peer: Option<NodeId>,
     },
+    /// Batches that are under way on this ring should be back by now; said again while they are not.
+    Overdue(Generation),
+    /// What came of an [`Output::WantSpares`]: places that may be kept ready.
+    Spares(Vec<Place>),
     /// No connection to this peer is left.
     PeerGone(NodeId),
     /// The deployment is not wanted any more.
@@ -107,8 +111,6 @@ pub enum PlanReason {
     Lost,
     /// The ring works; a stage of it is about to leave.
     Leaving,
-    /// The ring works; it used up a spare.
-    SpareUsed,
 }
 
 /// A peer that plans are to leave out.
@@ -135,6 +137,9 @@ pub enum Loss {
     /// No connection to it is left.
     #[error("the peer is gone")]
     Gone,
+    /// It did not answer while others did, and its ring stood still.
+    #[error("the peer does not answer")]
+    NoAnswer,
     /// It does not renew its lease.
     #[error("the peer does not renew the lease")]
     Silent,
@@ -226,8 +231,20 @@ pub enum Output {
         reason: PlanReason,
         /// Peers to leave out.
         excluding: Vec<Excluded>,
+        /// The stages that were last to be a ring.
+        wanted: Vec<Place>,
         /// What is leased and loads or is loaded: a plan with these places is up soonest.
         held: Vec<Place>,
+    },
+    /// Look for places beside a ring that works, to be kept ready; answer with `Spares`. No answer is
+    /// one, too.
+    WantSpares {
+        /// The ring's stages: who holds one is no spare.
+        stages: Vec<Place>,
+        /// Those of them that have no spare.
+        wanted: Vec<Place>,
+        /// Peers to leave out.
+        excluding: Vec<Excluded>,
     },
     /// No plan worked; `Ended` follows.
     Failed(FailureCause),

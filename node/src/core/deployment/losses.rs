@@ -9,7 +9,7 @@ use rand::Rng;
 use super::event::{FailureCause, Generation, Loss, Output, PlanReason, Ring, RingEnd};
 use super::plan::Place;
 use super::slot::Slot;
-use super::{Deployment, Phase, WITHDRAW_AFTER};
+use super::{Deployment, Phase, WITHDRAW_AFTER, is_fault_of_spare};
 
 impl<R: Rng> Deployment<R> {
     pub(super) fn on_peer_gone(&mut self, peer: NodeId, now: Instant) {
@@ -26,18 +26,13 @@ impl<R: Rng> Deployment<R> {
         peer: Option<NodeId>,
         now: Instant,
     ) {
-        let Some(ring) = self.ring.as_ref().filter(|r| r.generation == generation) else {
+        let mut rings = self.ring.iter().chain(self.probed());
+        let Some(ring) = rings.find(|ring| ring.generation == generation) else {
             return;
         };
-        if let Some(place) = place_of(ring, peer) {
-            return self.lose(place, Loss::Blamed, now);
-        }
-        // Nobody knows who it was: the probe of the same stages, linked anew, finds out.
-        let stages = ring.stages.clone();
-        self.end_ring(RingEnd::Broken, now);
-        if !matches!(self.phase, Phase::Preparing(_)) {
-            self.tries += 1;
-            self.begin(stages, now);
+        match place_of(ring, peer) {
+            Some(place) => self.lose(place, Loss::Blamed, now),
+            None => self.relink(now),
         }
     }
 
@@ -48,11 +43,15 @@ impl<R: Rng> Deployment<R> {
         };
         let lease = held.lease;
         self.slots.remove(&place);
+        self.pulse.forget(place);
         self.spares.retain(|spare| *spare != place);
         self.release(place, lease, now);
         let peer = place.peer;
-        self.exclusions.add(peer, why, Duration::ZERO, now);
         let was_in_ring = self.is_in_ring(place);
+        if was_in_ring || self.is_preparing(place) || is_fault_of_spare(why) {
+            self.exclusions.add(peer, why, Duration::ZERO, now);
+        }
+        self.on_spare_missed(now);
         if was_in_ring {
             // What was tried while the ring worked is no failure of what begins now.
             self.tries = 0;

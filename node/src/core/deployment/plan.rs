@@ -33,7 +33,7 @@ pub struct Work {
 
 impl Work {
     /// The reservation of one place.
-    pub(super) fn reserve(&self, place: Place) -> Reserve {
+    pub(super) fn reserve(&self, place: Place, is_spare: bool) -> Reserve {
         Reserve {
             deployment: self.deployment,
             model: self.model.clone(),
@@ -43,6 +43,7 @@ impl Work {
             sequences: self.sequences,
             batch_tokens: self.batch_tokens,
             precision: self.precision,
+            is_spare,
         }
     }
 }

@@ -9,7 +9,7 @@ use protocol::{
 };
 
 use super::event::Loss;
-use super::{MAX_RESERVE_TRIES, POLL_EVERY, RETRY_GAP, SILENT_AFTER, STUCK_AFTER};
+use super::{MAX_RESERVE_TRIES, POLL_EVERY, POLL_FIRST, RETRY_GAP, SILENT_AFTER, STUCK_AFTER};
 
 /// A place, wanted or leased.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(super) struct Held {
     pub(super) is_leaving: bool,
     pub(super) lapses_at: Instant,
     heard_at: Instant,
+    going_since: Instant,
     progressed_at: Instant,
     renew_at: Instant,
     link_at: Instant,
@@ -98,6 +99,7 @@ impl Held {
             is_leaving: false,
             lapses_at: sent_at + granted.lapses_in,
             heard_at: now,
+            going_since: now,
             progressed_at: now,
             renew_at: now,
             link_at: now,
@@ -113,6 +115,7 @@ impl Held {
         if !self.is_going {
             self.is_going = true;
             self.renew_at = now;
+            self.going_since = now;
             self.progressed_at = now;
         }
     }
@@ -131,7 +134,8 @@ impl Held {
         let every = if self.is_ready() || self.is_leaving {
             LEASE_RENEWAL
         } else {
-            POLL_EVERY
+            let age = now.saturating_duration_since(self.going_since);
+            (age / 4).clamp(POLL_FIRST, POLL_EVERY)
         };
         self.renew_at = now + every;
     }

@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use self::world::{Event, Nature, World, node};
 use super::*;
+use crate::core::leases::{self, Limits};
 
 mod steps;
 mod world;
@@ -15,6 +16,15 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn serves(head: usize) -> impl Fn(&World) -> bool {
     move |world| world.heads[head].ring.is_some()
+}
+
+/// Some place of a peer.
+pub(super) fn node_place(n: u8) -> Place {
+    Place {
+        peer: node(n),
+        first_layer: 0,
+        last_layer: 1,
+    }
 }
 
 /// The seeds of a test, or the one of `SEED=n`.
@@ -112,6 +122,84 @@ fn a_stage_that_hangs_is_replaced_though_nobody_uses_the_ring() {
             "seed {seed}"
         );
         assert_eq!(head.ready.len(), 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_stage_that_hangs_under_a_batch_is_replaced_by_its_spare_within_a_second() {
+    for seed in seeds(50) {
+        let nature = Nature {
+            spares: 6,
+            ..Nature::default()
+        };
+        let mut world = World::new(seed, nature, &[2; 9], 1);
+        world.run_until(10 * SECOND, serves(0));
+        world.run(20 * SECOND);
+        let ring = world.heads[0].ring.clone().unwrap();
+        let status = world.heads[0].deployment.status();
+        let spares = status.stages.iter().filter(|stage| stage.is_spare);
+        let like = |place: &Place| ring.stages.iter().find(|stage| stage.is_like(place));
+        let stage = spares.filter_map(|spare| like(&spare.place)).next();
+        let peer = stage.unwrap().peer;
+        world.is_quiet = true;
+        world.after(Duration::ZERO, Event::Freeze(peer));
+        world.run(Duration::from_millis(1));
+        world.head(0, Input::Overdue(ring.generation));
+        // An answer that was on its way may have arrived after that.
+        world.run(Duration::from_millis(150));
+        world.head(0, Input::Overdue(ring.generation));
+        world.run_until(SECOND, |world| world.heads[0].losses.len() == 1);
+        let why = Loss::NoAnswer;
+        let end = RingEnd::Stage { peer, why };
+        assert_eq!(world.heads[0].losses[0].1, end, "seed {seed}");
+        let took = world.run_until(SECOND, serves(0));
+        assert!(took <= SECOND / 2, "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn batches_that_are_slow_cost_no_stage() {
+    for seed in seeds(20) {
+        let mut world = World::new(seed, Nature::default(), &[1; 4], 1);
+        world.run_until(60 * SECOND, serves(0));
+        let generation = world.heads[0].ring.as_ref().unwrap().generation;
+        for _ in 0..100 {
+            world.head(0, Input::Overdue(generation));
+            world.run(Duration::from_millis(150));
+        }
+        assert_eq!(world.heads[0].losses, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn spares_are_found_while_the_ring_serves_and_others_have_their_memory() {
+    for seed in seeds(20) {
+        let nature = Nature {
+            later_spares: 1,
+            ..Nature::default()
+        };
+        let mut world = World::new(seed, nature, &[1; 4], 1);
+        world.run_until(60 * SECOND, serves(0));
+        world.run(10 * SECOND);
+        let spare = |world: &World| {
+            let status = world.heads[0].deployment.status();
+            let mut stages = status.stages.into_iter();
+            stages.find(|stage| stage.is_spare && stage.phase.is_some())
+        };
+        let peer = spare(&world).expect("a spare").place.peer;
+        let stage = world.stages.get_mut(&peer).unwrap();
+        let limits = Limits {
+            resident_bytes: world::SLICE_BYTES,
+            ..stage.limits()
+        };
+        world.stage(peer, leases::Input::Limits(limits));
+        world.run(LEASE_RENEWAL + SECOND);
+        assert_eq!(world.stages[&peer].leases.spare_bytes(), 0, "seed {seed}");
+        assert_eq!(world.heads[0].losses, [], "seed {seed}");
+        let limits = world.stages[&peer].limits();
+        world.stage(peer, leases::Input::Limits(limits));
+        world.run(2 * SPARES_EVERY);
+        assert!(spare(&world).is_some(), "seed {seed}");
     }
 }
 

@@ -10,6 +10,7 @@ use super::attempt::Step;
 use super::calls::Asked;
 use super::event::{CallError, FailureCause, Loss, Output, PlanReason, RingEnd};
 use super::plan::Place;
+use super::pulse::Pulse;
 use super::slot::Slot;
 use super::{Deployment, MAX_TRIES, Phase, RELEASE_PATIENCE};
 
@@ -20,7 +21,7 @@ impl<R: Rng> Deployment<R> {
             return None;
         }
         let phase = match &self.phase {
-            Phase::Planning { until, .. } | Phase::Resting { until } | Phase::Leaving { until } => {
+            Phase::Planning { until } | Phase::Resting { until } | Phase::Leaving { until } => {
                 Some(*until)
             }
             Phase::Preparing(attempt) => Some(attempt.until),
@@ -34,7 +35,20 @@ impl<R: Rng> Deployment<R> {
             Some(held.next_deadline(renews, links))
         });
         let others = [phase, self.withdraw_at, self.calls.next_deadline()];
-        slots.chain(others.into_iter().flatten()).min()
+        let spares = self.spares_at.filter(|_| self.is_serving());
+        let others = others
+            .into_iter()
+            .chain([spares, self.pulse.next_deadline()]);
+        slots.chain(others.flatten()).min()
+    }
+
+    /// The timer that is over, if one is.
+    pub(super) fn woken_by(&self, now: Instant) -> Option<Instant> {
+        self.next_deadline().filter(|at| *at <= now)
+    }
+
+    fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving) && self.ring.is_some()
     }
 
     /// Everything that follows from the time and from what was just handled.
@@ -43,9 +57,11 @@ impl<R: Rng> Deployment<R> {
             self.on_unanswered(&pending, CallError::Late, now);
         }
         self.check_slots(now);
+        self.check_pulse(now);
         self.check_phase(now);
         self.advance(now);
         self.look_ahead(now);
+        self.look_for_spares(now);
         self.ask(now);
         self.finish(now);
     }
@@ -60,7 +76,7 @@ impl<R: Rng> Deployment<R> {
 
     fn check_phase(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Planning { until, .. } if *until <= now => self.on_no_plan(now),
+            Phase::Planning { until } if *until <= now => self.on_no_plan(now),
             Phase::Resting { until } if *until <= now => {
                 let reason = match self.ring {
                     Some(_) => PlanReason::Leaving,
@@ -119,7 +135,7 @@ impl<R: Rng> Deployment<R> {
     /// Sends what is due. Of each kind one request at a time is under way to each place.
     fn ask(&mut self, now: Instant) {
         if let Some(place) = self.due_reservation() {
-            let reserve = self.work.reserve(place);
+            let reserve = self.work.reserve(place, self.spares.contains(&place));
             self.call(place, LeaseRequest::Reserve(reserve), now);
         }
         for (place, link) in self.due_links() {
@@ -133,6 +149,11 @@ impl<R: Rng> Deployment<R> {
         });
         for (place, lease) in due.collect::<Vec<_>>() {
             if !self.calls.is_asking(place, &Asked::Renew(lease)) {
+                self.call(place, LeaseRequest::Renew(lease), now);
+            }
+        }
+        for place in self.pulse.due(now) {
+            if let Some(lease) = self.held(place).map(|held| held.lease) {
                 self.call(place, LeaseRequest::Renew(lease), now);
             }
         }
@@ -184,6 +205,7 @@ impl<R: Rng> Deployment<R> {
         self.end_ring(RingEnd::Stopped, now);
         self.withdraw();
         self.spares.clear();
+        self.pulse = Pulse::default();
         for (place, slot) in std::mem::take(&mut self.slots) {
             if let Slot::Held(held) = slot {
                 self.release(place, held.lease, now);

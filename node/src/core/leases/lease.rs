@@ -21,10 +21,12 @@ pub(super) struct Lease {
     pub(super) serial: u64,
     pub(super) lapses_at: Instant,
     pub(super) state: State,
+    /// Whatever is used now has its memory.
+    pub(super) is_spare: bool,
     /// The neighbours that its head named last.
     pub(super) link: Option<Link>,
-    /// The peer whose frames are taken.
-    pub(super) open_to: Option<NodeId>,
+    /// The channel on which frames are taken, and whose.
+    pub(super) open_to: Option<(ChannelId, NodeId)>,
     /// Where the slice sends what it computes.
     pub(super) linked_to: Option<(NodeId, ChannelId)>,
 }
@@ -60,14 +62,14 @@ impl Lease {
         matches!(self.state, State::Failed(_))
     }
 
-    /// Memory that is promised, bytes.
+    /// Memory that it takes or will take, bytes.
     pub(super) fn promised_bytes(&self) -> u64 {
         if self.is_failed() { 0 } else { self.bytes }
     }
 
-    /// Whether this peer's frames are taken.
-    pub(super) fn takes_from(&self, peer: NodeId, now: Instant) -> bool {
-        self.open_to == Some(peer) && now < self.lapses_at
+    /// Whether this peer's frames on this channel are taken.
+    pub(super) fn takes(&self, channel: ChannelId, peer: NodeId, now: Instant) -> bool {
+        self.open_to == Some((channel, peer)) && now < self.lapses_at
     }
 
     pub(super) fn granted(&self, id: LeaseId, now: Instant) -> LeaseReply {

@@ -177,10 +177,11 @@ impl Slices {
     }
 }
 
-/// The deployment is another, the rest is the same.
+/// The deployment is another, and what it is to be there; the rest is the same.
 fn is_alike(a: &Reserve, b: &Reserve) -> bool {
     let b = Reserve {
         deployment: a.deployment,
+        is_spare: a.is_spare,
         ..b.clone()
     };
     *a == b

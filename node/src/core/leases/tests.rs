@@ -47,6 +47,7 @@ fn reserve(deployment: u8, first_layer: u32, last_layer: u32) -> Reserve {
         sequences: 2,
         batch_tokens: 32,
         precision: Precision::F32,
+        is_spare: false,
     }
 }
 
@@ -134,14 +135,34 @@ impl Desk {
     }
 
     fn link(&mut self, head: u8, lease: LeaseId, previous: u8, next: u8) -> LeaseReply {
+        self.link_in(0, head, lease, previous, next)
+    }
+
+    fn link_in(
+        &mut self,
+        generation: u64,
+        head: u8,
+        lease: LeaseId,
+        previous: u8,
+        next: u8,
+    ) -> LeaseReply {
         let link = Link {
             lease,
             previous: node(previous),
             next: node(next),
             next_channel: ChannelId(next.into()),
+            generation,
         };
         let from = node(head);
         self.ask(|ticket| Input::Link { ticket, from, link })
+    }
+
+    fn spare(&mut self, head: u8, first_layer: u32, bytes: u64) -> LeaseReply {
+        let wanted = Reserve {
+            is_spare: true,
+            ..reserve(head, first_layer, first_layer + 1)
+        };
+        self.reserve(head, wanted, bytes)
     }
 
     fn wait(&mut self, time: Duration) {
@@ -539,4 +560,90 @@ fn a_peer_without_leases_stops_at_once() {
     assert_eq!(desk.done(), [Output::Unload(warm)]);
     desk.put(Input::Ended(warm));
     assert_eq!(desk.done(), [Output::Drained]);
+}
+
+fn lease_of(reply: &LeaseReply) -> LeaseId {
+    match reply {
+        LeaseReply::Granted(granted) => granted.lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_late_link_of_an_older_ring_changes_nothing() {
+    let mut desk = Desk::new(100);
+    let (granted, slice) = desk.ready(1, 0, 60);
+    desk.link_in(2, 1, granted.lease, 3, 4);
+    desk.done();
+    assert_eq!(
+        phase(&desk.link_in(1, 1, granted.lease, 5, 6)),
+        Phase::Linked
+    );
+    assert_eq!(desk.done(), []);
+    let now = desk.now;
+    let channel = granted.channel.in_ring(2);
+    assert!(desk.leases.may_receive(channel, node(3), now));
+    assert!(
+        !desk
+            .leases
+            .may_receive(granted.channel.in_ring(1), node(5), now)
+    );
+    // The next ring has another channel, though the neighbours are the same.
+    desk.link_in(3, 1, granted.lease, 3, 4);
+    let opened = Output::OpenChannel {
+        channel: granted.channel.in_ring(3),
+        slice,
+        previous: node(3),
+    };
+    assert_eq!(desk.done(), [Output::CloseChannel(channel), opened]);
+    assert!(!desk.leases.may_receive(channel, node(3), now));
+}
+
+#[test]
+fn a_spare_gives_way_to_a_stage_of_another_head() {
+    let mut desk = Desk::new(100);
+    let older = lease_of(&desk.spare(1, 0, 30));
+    let newer = lease_of(&desk.spare(1, 1, 50));
+    assert_eq!(desk.leases.promised_bytes(), 0);
+    // A spare has what nobody else has; another spare too.
+    assert_eq!(code(&desk.spare(1, 2, 30)), Refusal::NoRoom);
+    desk.renew(1, newer);
+    let slice = desk.loading().unwrap();
+    desk.granted(2, 0, 60);
+    assert_eq!(phase(&desk.renew(1, newer)), Phase::Failed);
+    assert_eq!(phase(&desk.renew(1, older)), Phase::Fetching);
+    assert!(desk.done().contains(&Output::Unload(slice)));
+}
+
+#[test]
+fn a_spare_gives_way_to_the_owners_models_and_a_stage_does_only_after_it() {
+    let mut desk = Desk::new(100);
+    let stage = desk.granted(1, 0, 40).lease;
+    let spare = lease_of(&desk.spare(2, 0, 60));
+    let resident = Limits {
+        resident_bytes: 50,
+        ..limits(100)
+    };
+    desk.put(Input::Limits(resident));
+    assert_eq!(phase(&desk.renew(2, spare)), Phase::Failed);
+    assert_ne!(phase(&desk.renew(1, stage)), Phase::Failed);
+}
+
+#[test]
+fn a_spare_that_is_linked_is_a_stage_like_any_other() {
+    let mut desk = Desk::new(100);
+    let spare = lease_of(&desk.spare(1, 0, 60));
+    desk.renew(1, spare);
+    let slice = desk.loading().unwrap();
+    desk.put(Input::Loaded {
+        slice,
+        decode_seconds: None,
+    });
+    assert_eq!(phase(&desk.link_in(4, 1, spare, 3, 4)), Phase::Linked);
+    assert_eq!(desk.leases.promised_bytes(), 60);
+    assert_eq!(
+        code(&desk.reserve(2, reserve(2, 0, 1), 60)),
+        Refusal::NoRoom
+    );
+    assert_eq!(phase(&desk.renew(1, spare)), Phase::Linked);
 }

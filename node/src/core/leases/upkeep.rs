@@ -75,6 +75,7 @@ impl<R: Rng> Leases<R> {
         for id in forbidden {
             self.fail(id, Failure::NotAllowed);
         }
+        self.give_up_spares();
         let limit = self.limits.leasable_bytes();
         while self.promised_bytes() > limit {
             let live = self.leases.iter().filter(|(_, lease)| !lease.is_failed());
@@ -84,6 +85,19 @@ impl<R: Rng> Leases<R> {
             self.fail(*id, Failure::MemoryTaken);
         }
         self.slices.make_room(0, limit, &mut self.outputs);
+    }
+
+    /// Spares have what nothing else wants; the newest goes first.
+    pub(super) fn give_up_spares(&mut self) {
+        let limit = self.limits.leasable_bytes();
+        while self.promised_bytes().saturating_add(self.spare_bytes()) > limit {
+            let spares = self.leases.iter();
+            let spares = spares.filter(|(_, lease)| lease.is_spare && !lease.is_failed());
+            let Some((id, _)) = spares.max_by_key(|(_, lease)| lease.serial) else {
+                break;
+            };
+            self.fail(*id, Failure::MemoryTaken);
+        }
     }
 
     pub(super) fn on_stop(&mut self, drain: Duration, now: Instant) {

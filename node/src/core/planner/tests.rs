@@ -627,3 +627,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn spares_are_the_fastest_with_room_and_nobody_of_the_ring() {
+    let shape = shape(6);
+    let peers = [
+        peer(0, 9, 1e12),
+        peer(1, 9, 1e12),
+        peer(2, 4, 1e10),
+        peer(3, 3, 1e11),
+        peer(4, 9, 1e9),
+    ];
+    let distances = apart(&peers, ms(5));
+    let question = ask(&shape, &peers, &distances);
+    let vacancy = Vacancy {
+        ring: vec![(node(0), 0..2), (node(1), 2..6)],
+        layers: vec![0..2, 2..5, 5..6],
+        is_for_ring: false,
+    };
+    // The largest first; one peer holds several as far as it has room.
+    let expected = [(node(3), 2..5), (node(2), 0..2), (node(2), 5..6)];
+    assert_eq!(stand_ins(&question, &vacancy), expected);
+    let vacancy = Vacancy {
+        is_for_ring: true,
+        ..vacancy
+    };
+    let expected = [(node(3), 2..5), (node(2), 0..2), (node(4), 5..6)];
+    assert_eq!(stand_ins(&question, &vacancy), expected);
+}
+
+#[test]
+fn nobody_stands_in_who_is_far_from_the_ring_or_not_allowed() {
+    let shape = shape(2);
+    let mut peers = [peer(0, 9, 1e12), peer(1, 9, 1e12), peer(2, 9, 1e12)];
+    let vacancy = Vacancy {
+        ring: vec![(node(0), 0..1)],
+        layers: std::iter::once(1..2).collect(),
+        is_for_ring: true,
+    };
+    let mut distances = Distances::default();
+    distances.note(node(0), node(1), ms(81));
+    peers[2].is_allowed = false;
+    distances.note(node(0), node(2), ms(1));
+    let question = ask(&shape, &peers, &distances);
+    assert_eq!(stand_ins(&question, &vacancy), []);
+}
+
+#[test]
+fn whose_place_is_taken_need_not_be_near() {
+    let shape = shape(4);
+    let peers = [peer(0, 9, 1e12), peer(1, 9, 1e12), peer(2, 9, 1e12)];
+    let mut distances = Distances::default();
+    distances.note(node(0), node(1), ms(1));
+    distances.note(node(0), node(2), ms(1));
+    let question = ask(&shape, &peers, &distances);
+    let vacancy = Vacancy {
+        ring: vec![(node(0), 0..2), (node(1), 2..4)],
+        layers: vec![0..2, 2..4],
+        is_for_ring: false,
+    };
+    assert_eq!(stand_ins(&question, &vacancy), [(node(2), 2..4)]);
+}

@@ -33,6 +33,8 @@ struct Bench {
     now: Instant,
     calls: Vec<(CallId, NodeId, LeaseRequest, Instant)>,
     done: Vec<Output>,
+    /// How often spares were wanted.
+    wanted_spares: usize,
     is_ready: bool,
     has_ended: bool,
     released: BTreeSet<LeaseId>,
@@ -57,6 +59,7 @@ impl Bench {
             now: Instant::now(),
             calls: Vec::new(),
             done: Vec::new(),
+            wanted_spares: 0,
             is_ready: false,
             has_ended: false,
             released: BTreeSet::new(),
@@ -82,6 +85,10 @@ impl Bench {
                     self.calls.push((call, peer, request, self.now));
                     continue;
                 }
+                Output::WantSpares { .. } => {
+                    self.wanted_spares += 1;
+                    continue;
+                }
                 Output::RingReady(_) => assert!(!std::mem::replace(&mut self.is_ready, true)),
                 Output::RingLost { .. } => assert!(std::mem::replace(&mut self.is_ready, false)),
                 Output::Ended => self.has_ended = true,
@@ -105,6 +112,24 @@ impl Bench {
         }
         self.now = end;
         self.put(Input::Tick);
+    }
+
+    /// Lets the time pass while every call is answered as the stages of a ring do.
+    fn live(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            while let Some((_, _, request, _)) = self.calls.first() {
+                let answer = match request {
+                    LeaseRequest::Renew(_) => Ok(state(Phase::Linked)),
+                    other => reply(other, 9, 1),
+                };
+                self.answer(answer);
+            }
+            if self.now >= end {
+                return;
+            }
+            self.wait(POLL_EVERY.min(end - self.now));
+        }
     }
 
     fn answer(&mut self, result: Result<LeaseReply, CallError>) -> (NodeId, LeaseRequest) {
@@ -216,7 +241,8 @@ fn each_step_waits_for_all_of_the_one_before() {
         lease: LeaseId(2),
         previous: head,
         next: node(low),
-        next_channel: ChannelId(1001),
+        next_channel: ChannelId(1001).in_ring(1),
+        generation: 1,
     };
     assert!(
         links.contains(&LeaseRequest::Link(first)),
@@ -229,7 +255,7 @@ fn each_step_waits_for_all_of_the_one_before() {
     let ring = bench.probe();
     assert_eq!(
         (ring.first.peer, ring.first.channel),
-        (node(high), ChannelId(1002))
+        (node(high), ChannelId(1002).in_ring(1))
     );
     assert!(bench.deployment.may_receive(ring.back, node(low)));
     assert!(!bench.deployment.may_receive(ring.back, node(high)));
@@ -256,6 +282,7 @@ fn a_refusal_gives_everything_back_and_leaves_the_peer_out() {
             reason,
             excluding,
             held,
+            ..
         },
     ] = &bench.done()[..]
     else {
@@ -368,15 +395,92 @@ fn a_used_spare_is_replaced_while_the_ring_works() {
     bench.report_all(Phase::Linked);
     let next = bench.probe();
     assert_eq!(next.first.peer, node(3));
+    let before = bench.wanted_spares;
     bench.pass(&next);
-    let done = bench.done();
-    let wants = |output: &Output| {
-        let reason = PlanReason::SpareUsed;
-        matches!(output, Output::WantPlan { reason: r, .. } if *r == reason)
+    assert_eq!(bench.wanted_spares, before + 1);
+    bench.calls.clear();
+    // One that is of no use, and one beside which there is no other.
+    bench.put(Input::Spares(vec![
+        place(4, 0, 5),
+        place(4, 0, 6),
+        place(5, 0, 6),
+        place(2, 0, 6),
+    ]));
+    let [(_, peer, LeaseRequest::Reserve(reserve), _)] = &bench.calls[..] else {
+        panic!("{:?}", bench.calls);
     };
-    assert!(done.iter().any(wants), "{done:?}");
-    bench.put(Input::NoPlan);
+    assert!(*peer == node(4) && reserve.is_spare);
+    bench.answer(Ok(LeaseReply::Refused(Refusal::NoRoom.into())));
     assert_eq!(bench.deployment.status().doing, Doing::Serving);
+    bench.live(SPARES_REST);
+    assert_eq!(bench.wanted_spares, before + 2, "it is looked for again");
+}
+
+#[test]
+fn a_ring_that_breaks_again_and_again_with_nobody_to_blame_is_given_up() {
+    let (mut bench, mut ring) = Bench::serving(plan(1, 2, &[]));
+    bench.calls.clear();
+    for _ in 0..MAX_TRIES {
+        let (generation, peer) = (ring.generation, None);
+        bench.put(Input::RingFailed { generation, peer });
+        // What was rested for, planned and reserved anew, where it was not linked at once.
+        for _ in 0..4 {
+            if bench.deployment.status().doing == Doing::Resting {
+                bench.calls.clear();
+                bench.wait(MAX_REST);
+                bench.put(Input::Plan(plan(1, 2, &[])));
+            }
+            while let Some((_, _, request, _)) = bench.calls.first() {
+                let answer = reply(request, 9, 50 + ring.generation.number());
+                bench.answer(answer);
+            }
+            bench.wait(POLL_EVERY);
+        }
+        if bench.deployment.status().doing != Doing::Probing {
+            break;
+        }
+        ring = bench.probe();
+        bench.pass(&ring);
+        bench.wait(SECOND);
+    }
+    assert!(
+        bench
+            .done
+            .iter()
+            .any(|output| matches!(output, Output::Failed(_)))
+    );
+}
+
+#[test]
+fn a_ring_that_was_steady_before_it_broke_is_linked_anew_at_once() {
+    let (mut bench, mut ring) = Bench::serving(plan(1, 2, &[]));
+    for _ in 0..3 * MAX_TRIES {
+        bench.live(STEADY_AFTER);
+        bench.done();
+        let (generation, peer) = (ring.generation, None);
+        bench.put(Input::RingFailed { generation, peer });
+        bench.report_all(Phase::Linked);
+        ring = bench.probe();
+        bench.pass(&ring);
+    }
+    assert!(bench.is_ready);
+}
+
+#[test]
+fn a_ring_that_ends_while_it_is_probed_is_not_waited_for() {
+    let (mut bench, ring) = Bench::serving(plan(1, 2, &[]));
+    let (generation, peer) = (ring.generation, None);
+    bench.put(Input::RingFailed { generation, peer });
+    bench.report_all(Phase::Linked);
+    let probed = bench.probe();
+    let (generation, peer) = (probed.generation, None);
+    bench.put(Input::RingFailed { generation, peer });
+    let links = bench.calls.iter().filter_map(|call| match call.2 {
+        LeaseRequest::Link(link) => Some(link.generation),
+        _ => None,
+    });
+    let links: Vec<_> = links.collect();
+    assert_eq!(links, [probed.generation.number() + 1; 2]);
 }
 
 #[test]
@@ -510,6 +614,8 @@ enum Said {
     Answer(usize, u8, u64),
     Probed(u64, u8),
     Failed(u64, u8),
+    Overdue(u64),
+    Spares(Vec<u8>),
     Gone(u8),
     Wait(u64),
 }
@@ -522,6 +628,8 @@ fn said() -> impl Strategy<Value = Said> {
         12 => (0usize..4, 0u8..24, 1u64..9).prop_map(|(at, kind, n)| Said::Answer(at, kind, n)),
         3 => (0u64..2, 0u8..16).prop_map(|(age, peer)| Said::Probed(age, peer)),
         1 => (0u64..2, 0u8..12).prop_map(|(age, peer)| Said::Failed(age, peer)),
+        1 => (0u64..2).prop_map(Said::Overdue),
+        1 => prop::collection::vec(1u8..12, 0..3).prop_map(Said::Spares),
         1 => (1u8..12).prop_map(Said::Gone),
         4 => (0u64..12_000).prop_map(Said::Wait),
     ]
@@ -592,6 +700,14 @@ proptest! {
                 Said::Failed(age, n) => {
                     let (generation, peer) = (generation(age, &bench), blamed(n));
                     bench.put(Input::RingFailed { generation, peer });
+                }
+                Said::Overdue(age) => {
+                    let generation = generation(age, &bench);
+                    bench.put(Input::Overdue(generation));
+                }
+                Said::Spares(peers) => {
+                    let places = peers.into_iter().map(|n| place(n, 0, 6));
+                    bench.put(Input::Spares(places.collect()));
                 }
                 Said::Gone(n) => bench.put(Input::PeerGone(node(n))),
                 Said::Wait(millis) => bench.wait(Duration::from_millis(millis)),

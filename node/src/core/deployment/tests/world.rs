@@ -35,6 +35,8 @@ pub(super) struct Nature {
     pub(super) broken: f64,
     pub(super) stages: u32,
     pub(super) spares: usize,
+    /// Spares that are found when they are looked for.
+    pub(super) later_spares: usize,
 }
 
 impl Default for Nature {
@@ -46,6 +48,7 @@ impl Default for Nature {
             broken: 0.0,
             stages: 3,
             spares: 0,
+            later_spares: 0,
         }
     }
 }
@@ -89,6 +92,7 @@ pub(super) enum Event {
     Probed(usize, Generation, Result<(), Option<NodeId>>),
     Plan(usize, Plan),
     NoPlan(usize),
+    Spares(usize, Vec<Place>),
     Traffic,
     Gone(usize, NodeId),
     CrashStage(NodeId),
@@ -111,6 +115,17 @@ pub(super) struct World {
     pub(super) stages: BTreeMap<NodeId, StagePeer>,
     pub(super) heads: Vec<Head>,
     pub(super) steps: u64,
+}
+
+impl StagePeer {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            memory_bytes: self.limit,
+            resident_bytes: 0,
+            serves_strangers: true,
+            models: None,
+        }
+    }
 }
 
 impl World {
@@ -319,6 +334,7 @@ impl World {
             }
             Event::Plan(head, plan) => self.head(head, Input::Plan(plan)),
             Event::NoPlan(head) => self.head(head, Input::NoPlan),
+            Event::Spares(head, places) => self.head(head, Input::Spares(places)),
             Event::Traffic => self.on_traffic(),
             Event::Gone(head, peer) => self.head(head, Input::PeerGone(peer)),
             Event::CrashStage(peer) => self.on_crash(peer),
@@ -384,7 +400,7 @@ impl World {
         );
     }
 
-    fn stage(&mut self, peer: NodeId, input: leases::Input) {
+    pub(super) fn stage(&mut self, peer: NodeId, input: leases::Input) {
         let stage = self.stages.get_mut(&peer).unwrap();
         stage.leases.handle(input, self.now);
         while let Some(output) = self.stages.get_mut(&peer).unwrap().leases.next_output() {
@@ -489,6 +505,20 @@ impl World {
                 let excluded: Vec<_> = excluding.iter().map(|excluded| excluded.peer).collect();
                 self.want_plan(at, &excluded, &held);
             }
+            Output::WantSpares {
+                stages,
+                wanted,
+                excluding,
+            } => {
+                let is_out =
+                    |peer: &NodeId| excluding.iter().any(|excluded| excluded.peer == *peer);
+                let mut free = head.group.clone();
+                free.retain(|peer| !is_out(peer) && stages.iter().all(|s| s.peer != *peer));
+                let count = self.nature.later_spares;
+                let spares = free.into_iter().zip(wanted).take(count);
+                let spares = spares.map(|(peer, like)| Place { peer, ..like }).collect();
+                self.after(Duration::from_millis(5), Event::Spares(at, spares));
+            }
             Output::Failed(cause) => head.failed = Some(cause),
             Output::Ended => head.has_ended = true,
         }
@@ -592,10 +622,8 @@ impl World {
 
     fn check(&self) {
         for stage in self.stages.values() {
-            assert!(
-                stage.leases.promised_bytes() <= stage.limit,
-                "too much is promised"
-            );
+            let promised = stage.leases.promised_bytes() + stage.leases.spare_bytes();
+            assert!(promised <= stage.limit, "too much is promised");
             assert!(stage.leases.held_bytes() <= stage.limit, "too much is held");
             assert!(
                 stage.open.len() <= stage.leases.len(),
