@@ -96,16 +96,21 @@ pub async fn detect(program: &Path, args: &[OsString]) -> Result<Vec<Device>, De
 }
 
 /// Measures the devices in a worker of this program: about a second each. What it finds stays
-/// true for the same device and build; keep it. Wants a machine that is idle otherwise.
+/// true for the same device and build; keep it. Wants a machine that is idle otherwise. The
+/// processor computes with so many threads as models will; `None`: as many as it has cores.
 ///
 /// # Errors
 /// Any [`DevicesError`]. What fails on one device only is told in its measurement.
-pub async fn bench(program: &Path, args: &[OsString]) -> Result<Vec<Measurement>, DevicesError> {
+pub async fn bench(
+    program: &Path,
+    args: &[OsString],
+    threads: Option<u32>,
+) -> Result<Vec<Measurement>, DevicesError> {
     let wanted = |message| match message {
         Message::Measured(measured) => Some(measured),
         _ => None,
     };
-    ask(program, args, Task::Measure, wanted).await
+    ask(program, args, Task::Measure(threads), wanted).await
 }
 
 async fn ask<T>(
@@ -155,6 +160,6 @@ pub(crate) fn list_here() -> Vec<Device> {
 
 /// Without llama.cpp there is nothing to measure.
 #[cfg(not(feature = "llama"))]
-pub(crate) fn measure_here() -> Vec<Measurement> {
+pub(crate) fn measure_here(_: Option<u32>) -> Vec<Measurement> {
     Vec::new()
 }

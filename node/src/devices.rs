@@ -38,6 +38,8 @@ pub struct Devices {
     table: Table<Measured>,
     /// The program whose hidden command is the worker.
     program: PathBuf,
+    /// What models are computed with; `None`: the cores.
+    threads: Option<u32>,
     found: OnceCell<Vec<Device>>,
     /// One measurement at a time: two would measure one another.
     measuring: Mutex<()>,
@@ -48,10 +50,11 @@ impl Devices {
     ///
     /// # Errors
     /// The state cannot be read.
-    pub fn new(store: &Store, program: PathBuf) -> Result<Self, StoreError> {
+    pub fn new(store: &Store, program: PathBuf, threads: Option<u32>) -> Result<Self, StoreError> {
         Ok(Self {
             table: store.table()?,
             program,
+            threads,
             found: OnceCell::new(),
             measuring: Mutex::new(()),
         })
@@ -94,7 +97,7 @@ impl Devices {
     /// In one line, why there are none.
     pub async fn measure(&self) -> Result<Vec<DeviceStatus>, String> {
         let _alone = self.measuring.lock().await;
-        let devices = devices::bench(&self.program, &worker()).await;
+        let devices = devices::bench(&self.program, &worker(), self.threads).await;
         let devices = devices.map_err(|error| error.to_string())?;
         if devices.is_empty() {
             return Err("this build has no engine that could be measured".into());
@@ -103,7 +106,7 @@ impl Devices {
             .iter()
             .map(|measured| describe(&measured.device, Some(measured)));
         let shown = shown.collect();
-        let (table, build) = (self.table.clone(), build());
+        let (table, build) = (self.table.clone(), build(self.threads));
         let kept =
             tokio::task::spawn_blocking(move || table.put(KEY, &Measured { build, devices }));
         match kept.await {
@@ -127,7 +130,7 @@ impl Devices {
 
     fn recall(&self) -> Vec<Measurement> {
         match self.table.read(KEY) {
-            Ok(Some(measured)) if measured.build == build() => measured.devices,
+            Ok(Some(measured)) if measured.build == build(self.threads) => measured.devices,
             Ok(_) => Vec::new(),
             Err(error) => {
                 warn!(%error, "no figures of devices");
@@ -137,12 +140,8 @@ impl Devices {
     }
 }
 
-fn worker() -> Vec<OsString> {
-    vec![llama_sys::supervisor::WORKER_COMMAND.into()]
-}
-
-/// Figures of another version or with other drivers are not ours.
-fn build() -> String {
+/// Figures of another version, with other drivers or with other threads are not ours.
+fn build(threads: Option<u32>) -> String {
     let features = [
         ("llama", cfg!(feature = "llama")),
         ("cuda", cfg!(feature = "cuda")),
@@ -151,9 +150,17 @@ fn build() -> String {
         ("vulkan", cfg!(feature = "vulkan")),
     ];
     let on = features.into_iter().filter(|(_, on)| *on);
-    on.fold(env!("CARGO_PKG_VERSION").to_owned(), |text, (name, _)| {
+    let build = on.fold(env!("CARGO_PKG_VERSION").to_owned(), |text, (name, _)| {
         format!("{text}+{name}")
-    })
+    });
+    match threads {
+        Some(threads) => format!("{build}, {threads} threads"),
+        None => build,
+    }
+}
+
+fn worker() -> Vec<OsString> {
+    vec![llama_sys::supervisor::WORKER_COMMAND.into()]
 }
 
 /// What the operating system tells, where llama.cpp cannot be asked.
@@ -211,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_kept_for_the_same_build_only() {
+    fn figures_are_kept_for_the_same_build_and_threads_only() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let devices = Devices::new(&store, "/nowhere".into()).unwrap();
+        let devices = Devices::new(&store, "/nowhere".into(), None).unwrap();
         let keep = |build: String| {
             let devices = vec![measurement()];
             store
@@ -225,7 +232,9 @@ mod tests {
         };
         keep("another".into());
         assert_eq!(devices.recall(), []);
-        keep(build());
+        keep(build(Some(1)));
+        assert_eq!(devices.recall(), []);
+        keep(build(None));
         assert_eq!(devices.recall(), [measurement()]);
     }
 
@@ -247,7 +256,7 @@ mod tests {
     async fn without_a_worker_the_processor_is_known() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let devices = Devices::new(&store, "/nowhere".into()).unwrap();
+        let devices = Devices::new(&store, "/nowhere".into(), None).unwrap();
         let known = devices.known().await;
         assert_eq!(known.len(), 1);
         assert!(known[0].memory_total_bytes > 0);

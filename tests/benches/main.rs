@@ -4,6 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks to the terminal")]
 
+#[cfg(target_os = "linux")]
+mod chains;
 mod idle;
 mod measure;
 #[cfg(target_os = "linux")]
@@ -32,8 +34,14 @@ struct Arguments {
     plan: Plan,
     /// A look in between: nothing is written.
     print_only: bool,
-    /// One part of it: `one-node`, `peers`, `crowd` or `siege`.
+    /// One part of it: `one-node`, `peers`, `crowd`, `siege` or `chains`.
     only: Option<String>,
+    /// One part of that: of `chains` only.
+    part: Option<String>,
+    /// Rounds, if they were named.
+    rounds: Option<usize>,
+    /// Runs of the part with faults, if they were named.
+    faults: Option<usize>,
 }
 
 impl Arguments {
@@ -46,8 +54,10 @@ impl Arguments {
                 .with_context(|| format!("{name} PATH is missing: run `make bench`"))
         };
         let mut plan = Plan::default();
+        let mut named = None;
         if let Ok(rounds) = path("--rounds") {
             plan.rounds = rounds.to_string_lossy().parse().context("--rounds N")?;
+            named = Some(plan.rounds);
         }
         if let Ok(streams) = path("--streams") {
             let numbers = streams.to_string_lossy().into_owned();
@@ -57,9 +67,17 @@ impl Arguments {
                 .collect::<Result<_, _>>()
                 .context("--streams N,N…")?;
         }
-        let only = path("--only").ok();
+        let name = |flag: &str| {
+            let part = path(flag).ok();
+            part.map(|part| part.to_string_lossy().into_owned())
+        };
         Ok(Self {
-            only: only.map(|part| part.to_string_lossy().into_owned()),
+            only: name("--only"),
+            part: name("--part"),
+            rounds: named,
+            faults: name("--faults")
+                .map(|runs| runs.parse().context("--faults N"))
+                .transpose()?,
             plan,
             print_only: given.iter().any(|argument| argument == "--print-only"),
             shoal: path("--shoal")?,
@@ -104,6 +122,11 @@ async fn main() -> Result<()> {
         println!("{report}");
         return Ok(());
     }
+    #[cfg(target_os = "linux")]
+    if let Some(answers) = chains::run().await? {
+        println!("{answers}");
+        return Ok(());
+    }
     let arguments = Arguments::parse()?;
     if arguments.is_wanted("one-node") {
         one_node(&arguments).await?;
@@ -125,6 +148,10 @@ async fn main() -> Result<()> {
         let tables = siege::measure(&arguments.shoal, &arguments.model).await?;
         let host = report::host("`make bench BENCH=\"--only siege\"`");
         arguments.put("Under attack", &format!("{host}\n{tables}"))?;
+    }
+    #[cfg(target_os = "linux")]
+    if arguments.is_wanted("chains") {
+        chains::measure(&arguments).await?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::{
 pub const MODEL: &str = "tiny-moe-q8_0";
 
 /// With these the cache is much larger than the model, and is what has to be split.
-const SIZE: [&str; 4] = ["--ctx-size", "1024", "--parallel", "64"];
+pub const SIZE: [&str; 4] = ["--ctx-size", "1024", "--parallel", "64"];
 
 /// All of the model takes 162 MiB, so that two hold it together.
 pub const FOR_TWO: &str = "158MiB";

@@ -8,7 +8,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use tests::process::{ON_LOOPBACK, bootstrap_binary};
+use serde_json::json;
+use tests::{
+    chain::SIZE,
+    process::{ON_LOOPBACK, bootstrap_binary, fixture},
+    swarm::identity,
+};
 
 use super::*;
 
@@ -244,7 +249,7 @@ async fn the_readmes_chain_answers_with_the_model_on_one_machine_only() -> Resul
     // The README's sizes are those of its model; the fixture's are larger for a smaller one.
     let (model, file, sizes) = match std::env::var_os("TEST_MODEL") {
         Some(real) => ("SmolLM2-135M", real.into(), None),
-        None => (MODEL, fixture(&format!("{MODEL}.gguf")), Some(TOO_LITTLE)),
+        None => (MODEL, fixture(&format!("{MODEL}.gguf")), Some(FOR_TWO)),
     };
     let mut example = Example::new(model, &file)?;
     for line in lines(readme, "## Run a private swarm")? {

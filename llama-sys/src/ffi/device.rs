@@ -47,11 +47,12 @@ pub(crate) fn list() -> Vec<Device> {
     handles().into_iter().filter_map(Handle::describe).collect()
 }
 
-/// Measures the devices that can compute by themselves.
-pub(crate) fn measure() -> Vec<Measurement> {
+/// Measures the devices that can compute by themselves, the processor with so many threads.
+pub(crate) fn measure(threads: Option<u32>) -> Vec<Measurement> {
+    let threads = threads.unwrap_or_else(default_threads);
     let measured = handles().into_iter().filter_map(|handle| {
         let device = handle.describe()?;
-        (device.kind != DeviceKind::Accelerator).then(|| handle.measure(device))
+        (device.kind != DeviceKind::Accelerator).then(|| handle.measure(device, threads))
     });
     measured.take(MAX_MEASURED).collect()
 }
@@ -93,12 +94,12 @@ impl Handle {
         })
     }
 
-    fn measure(self, device: Device) -> Measurement {
+    fn measure(self, device: Device, threads: u32) -> Measurement {
         let batch = match device.kind {
             DeviceKind::Cpu => CPU_BATCH,
             _ => GPU_BATCH,
         };
-        let figures = self.start().and_then(|running| {
+        let figures = self.start(threads).and_then(|running| {
             let read = Product::new(&running, READ_ROWS, 1)?;
             let bytes_per_second = read.weight_bytes() / read.best_seconds()?;
             drop(read);
@@ -120,14 +121,14 @@ impl Handle {
         }
     }
 
-    /// Makes the device ready to compute.
-    fn start(self) -> Result<Running, &'static str> {
+    /// Makes the device ready to compute; a processor with so many threads.
+    fn start(self, threads: u32) -> Result<Running, &'static str> {
         // SAFETY: the handle is one of the registry's; null parameters mean the defaults.
         let backend = unsafe { sys::ggml_backend_dev_init(self.0, std::ptr::null()) };
         let backend = NonNull::new(backend).ok_or("the device could not be started")?;
         // SAFETY: the handle is one of the registry's.
         if unsafe { sys::ggml_backend_dev_type(self.0) } == sys::GGML_BACKEND_DEVICE_TYPE_CPU {
-            let threads = c_int::try_from(threads()).unwrap_or(1);
+            let threads = c_int::try_from(threads).unwrap_or(1);
             // SAFETY: the backend was just made, and is the processor's.
             unsafe { sys::ggml_backend_cpu_set_n_threads(backend.as_ptr(), threads) };
         }
@@ -135,10 +136,10 @@ impl Handle {
     }
 }
 
-fn threads() -> usize {
+fn default_threads() -> u32 {
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
     let physical = sysinfo::System::physical_core_count().unwrap_or(allowed);
-    physical.min(allowed).max(1)
+    u32::try_from(physical.min(allowed).max(1)).unwrap_or(1)
 }
 
 /// A device that is ready to compute.
@@ -287,7 +288,7 @@ mod tests {
         let devices = list();
         let cpu = devices.iter().find(|device| device.kind == DeviceKind::Cpu);
         assert!(cpu.expect("there is a processor").memory_total_bytes > 1 << 28);
-        let measured = measure();
+        let measured = measure(Some(1));
         let cpu = measured.iter().find(|m| m.device.kind == DeviceKind::Cpu);
         let cpu = cpu.expect("the processor is measured");
         assert_eq!(cpu.failure, None);

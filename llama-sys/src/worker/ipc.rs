@@ -96,8 +96,8 @@ pub enum Task {
     Slice(SliceConfig),
     /// List the devices and end.
     Devices,
-    /// Measure the devices and end.
-    Measure,
+    /// Measure the devices, the processor with so many threads (`None`: its cores), and end.
+    Measure(Option<u32>),
 }
 
 /// What a node may ask of a model.

@@ -69,8 +69,9 @@ async fn perform(
             let list = tokio::task::spawn_blocking(devices::list_here).await?;
             send(out, Message::Devices(list)).await;
         }
-        Task::Measure => {
-            let list = tokio::task::spawn_blocking(devices::measure_here).await?;
+        Task::Measure(threads) => {
+            let measuring = tokio::task::spawn_blocking(move || devices::measure_here(threads));
+            let list = measuring.await?;
             send(out, Message::Measured(list)).await;
         }
         Task::Load(options) => match load(options, out, factory).await {

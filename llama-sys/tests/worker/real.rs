@@ -199,7 +199,9 @@ async fn devices_are_listed_and_measured_in_a_worker() {
         .find(|device| device.kind == DeviceKind::Cpu)
         .unwrap();
     assert!(cpu.memory_total_bytes > 1 << 28, "{cpu:?}");
-    let measured = devices::bench(&config.program, &config.args).await.unwrap();
+    let measured = devices::bench(&config.program, &config.args, None)
+        .await
+        .unwrap();
     let cpu = &measured.iter().find(|m| m.device.name == cpu.name).unwrap();
     assert_eq!(cpu.failure, None);
     let json = serde_json::to_string(&measured).unwrap();

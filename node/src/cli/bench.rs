@@ -35,6 +35,6 @@ fn measure(config: &Config) -> Result<Vec<DeviceStatus>, CliError> {
     let dir = DataDir::claim(&config.data_dir)?;
     let store = Store::open(&dir.layout().state())?;
     let program = std::env::current_exe().map_err(CliError::Runtime)?;
-    let devices = Devices::new(&store, program)?;
+    let devices = Devices::new(&store, program, config.engine.threads)?;
     wait(async { devices.measure().await.map_err(CliError::Bench) })
 }

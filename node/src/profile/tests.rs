@@ -88,7 +88,7 @@ fn sources(dir: &std::path::Path, stop: &CancellationToken) -> Sources {
     });
     tokio::spawn(following);
     let store = Store::open(dir).unwrap();
-    let devices = Arc::new(Devices::new(&store, "/nowhere".into()).unwrap());
+    let devices = Arc::new(Devices::new(&store, "/nowhere".into(), None).unwrap());
     Sources {
         swarm: SwarmName::public(),
         role: NodeRole::Server,

@@ -77,7 +77,7 @@ impl Parts {
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
-            devices: Arc::new(Devices::new(&store, program()?)?),
+            devices: Arc::new(Devices::new(&store, program()?, config.engine.threads)?),
             effective,
             id: identity.id(),
             started: Instant::now(),

@@ -1,12 +1,17 @@
 //! Which changes of what this node is are worth an advert before the next heartbeat.
 //!
-//! Whatever changes whether, or how soon, a request finds its model. What only drifts (free
-//! memory, coordinates, neighbours' times) waits for the heartbeat.
+//! Whatever changes whether, or how soon, a request finds its model, or a chain its machines. What
+//! only drifts (free memory, coordinates, neighbours' times) waits for the heartbeat.
 
-use protocol::advert::{Deployed, Profile};
+use protocol::advert::{Deployed, NodeDevice, Profile};
 
 /// The factor by which a measured speed must change: measurements vary by a tenth.
 const SPEED_FACTOR: f32 = 1.25;
+
+/// Neighbours of which each is told as soon as it is measured. A chain of three needs to know how far
+/// two of its machines are from one another, which only they can say; where there are many neighbours,
+/// those who came first are enough.
+const FIRST_NEIGHBOURS: usize = 4;
 
 /// Whether others should know of a change at once.
 pub fn is_material(old: &Profile, new: &Profile) -> bool {
@@ -17,6 +22,8 @@ pub fn is_material(old: &Profile, new: &Profile) -> bool {
         || old.addresses != new.addresses
         || old.slices != new.slices
         || old.devices.len() != new.devices.len()
+        || (old.devices.iter().zip(&new.devices)).any(|(old, new)| is_other_device(old, new))
+        || old.neighbours.len() < new.neighbours.len().min(FIRST_NEIGHBOURS)
         || old.place.is_some() != new.place.is_some()
         || old.deployments.len() != new.deployments.len()
         || (new.deployments.iter()).any(|deployment| {
@@ -30,6 +37,15 @@ fn is_other(old: &Deployed, new: &Deployed) -> bool {
         || load_step(old) != load_step(new)
         || is_faster_or_slower(old.prefill_tokens_per_second, new.prefill_tokens_per_second)
         || is_faster_or_slower(old.decode_tokens_per_second, new.decode_tokens_per_second)
+}
+
+/// It was measured for the first time, or anew.
+fn is_other_device(old: &NodeDevice, new: &NodeDevice) -> bool {
+    is_faster_or_slower(old.prefill_tokens_per_second, new.prefill_tokens_per_second)
+        || is_faster_or_slower(
+            old.bandwidth_bytes_per_second,
+            new.bandwidth_bytes_per_second,
+        )
 }
 
 /// Idle, has room, full, or so many waiting that a wait is a multiple of the work: 0, 1, 2, and

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 use protocol::{
     Signed,
-    advert::{AddressText, NodeRole},
+    advert::{AddressText, DeviceKind, Neighbour, NodeDevice, NodeRole},
     limits::ADVERT_HEARTBEAT,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -51,6 +51,13 @@ fn profile(models: &[&str]) -> Profile {
         deployments: models.iter().map(|model| deployed(model)).collect(),
         addresses: vec![address],
         ..Profile::new(lab(), NodeRole::Server)
+    }
+}
+
+fn neighbour(number: u32) -> Neighbour {
+    Neighbour {
+        node: id(number),
+        rtt: Duration::from_millis(number.into()),
     }
 }
 
@@ -407,6 +414,30 @@ fn only_what_matters_is_material() {
     assert!(changed(|p| p.deployments.clear()));
     assert!(changed(|p| p.addresses.clear()));
     assert!(changed(|p| p.limits.serves_strangers = true));
+
+    let near = |count: u32| {
+        let mut profile = old.clone();
+        profile.neighbours = (0..count).map(neighbour).collect();
+        profile
+    };
+    assert!(is_material(&near(1), &near(2)), "a chain may need the way");
+    assert!(!is_material(&near(2), &near(1)));
+    assert!(!is_material(&near(4), &near(5)), "there are enough");
+
+    let measured = |speed| {
+        let mut profile = old.clone();
+        profile.devices = vec![NodeDevice {
+            kind: DeviceKind::Cpu,
+            name: "CPU".into(),
+            memory_total_bytes: 2,
+            memory_free_bytes: 1,
+            prefill_tokens_per_second: None,
+            bandwidth_bytes_per_second: speed,
+        }];
+        profile
+    };
+    assert!(is_material(&measured(None), &measured(Some(1e9))));
+    assert!(!is_material(&measured(Some(1e9)), &measured(Some(1.1e9))));
 
     let busy = profile(&["a"]);
     let queue = |running, queued| {

@@ -177,7 +177,7 @@ fn task_to_wire(task: Task) -> wire::Task {
         Task::Head(config) => wire::Task::Head(chain::head_to_wire(&config)),
         Task::Slice(config) => wire::Task::Slice(chain::slice_to_wire(&config)),
         Task::Devices => wire::Task::Devices(()),
-        Task::Measure => wire::Task::Measure(()),
+        Task::Measure(threads) => wire::Task::Measure(wire::Measuring { threads }),
     }
 }
 
@@ -199,7 +199,7 @@ fn task_from_wire(task: wire::Task) -> Result<Task, IpcError> {
         wire::Task::Head(config) => Task::Head(chain::head_from_wire(config)?),
         wire::Task::Slice(config) => Task::Slice(chain::slice_from_wire(config)?),
         wire::Task::Devices(()) => Task::Devices,
-        wire::Task::Measure(()) => Task::Measure,
+        wire::Task::Measure(measuring) => Task::Measure(measuring.threads),
     })
 }
 

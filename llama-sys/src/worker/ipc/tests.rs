@@ -187,7 +187,7 @@ fn message() -> impl Strategy<Value = Message> {
     let hello = prop_oneof![
         options().prop_map(Task::Load),
         Just(Task::Devices),
-        Just(Task::Measure)
+        any::<Option<u32>>().prop_map(Task::Measure)
     ];
     let measurement = (device(), any::<[u32; 2]>(), any::<bool>());
     let measurement = measurement.prop_map(|(device, figures, failed)| Measurement {

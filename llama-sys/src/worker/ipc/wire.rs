@@ -92,11 +92,17 @@ pub(super) enum Task {
     #[prost(message, tag = "3")]
     Devices(()),
     #[prost(message, tag = "4")]
-    Measure(()),
+    Measure(Measuring),
     #[prost(message, tag = "5")]
     Head(HeadConfig),
     #[prost(message, tag = "6")]
     Slice(SliceConfig),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Measuring {
+    #[prost(uint32, optional, tag = "1")]
+    pub(super) threads: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
