@@ -195,7 +195,8 @@ impl Sources {
         } = self.known(name).await?;
         let layers = found.facts.layers;
         let surroundings = self.surroundings(&model, layers, seeking.without).await;
-        let shape = model::shape(&found.facts, &parts.bytes, seeking.size, 0);
+        let precision = self.settings.precision;
+        let shape = model::shape(&found.facts, &parts.bytes, seeking.size, 0, precision);
         let question = self.question(&shape, &surroundings, &|_| true, seeking.size);
         Ok(planner::stand_ins(&question, seeking.vacancy))
     }

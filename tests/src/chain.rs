@@ -2,7 +2,7 @@
 //! broken at a moment that a seed draws.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };

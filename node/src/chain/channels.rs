@@ -133,7 +133,7 @@ impl Sender {
     /// Whether the other end is known to take nothing any more.
     pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Peer(sender) => sender.ended().is_some(),
+            Self::Peer(sender, _) => sender.ended().is_some(),
             Self::Local(sender) => sender.is_closed(),
         }
     }
