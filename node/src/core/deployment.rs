@@ -379,15 +379,6 @@ impl<R: Rng> Deployment<R> {
         (held.lease == lease).then_some(held)
     }
 
-    fn is_in_ring(&self, place: Place) -> bool {
-        let ring = self.ring.as_ref();
-        ring.is_some_and(|ring| ring.stages.contains(&place))
-    }
-
-    fn is_preparing(&self, place: Place) -> bool {
-        matches!(&self.phase, Phase::Preparing(attempt) if attempt.stages.contains(&place))
-    }
-
     fn call(&mut self, place: Place, request: LeaseRequest, now: Instant) {
         let asked = Asked::of(&request);
         if matches!(asked, Asked::Link(_)) {
