@@ -281,7 +281,7 @@ impl<R: Rng> Deployment<R> {
                 if !is_preparing {
                     held.go(now);
                 }
-                *slot = Slot::Held(held);
+                *slot = Slot::Held(Box::new(held));
             }
             // The answer to an earlier try.
             Some(Slot::Held(held)) if held.lease == granted.lease => {}
