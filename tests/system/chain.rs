@@ -78,10 +78,10 @@ async fn a_model_that_no_node_holds_answers_over_a_chain_that_outlives_a_stage()
     Ok(())
 }
 
-/// A ring of three machines beside the head, and one more that may take a place: it is kept ready for
-/// one of the stages, so some of the faults meet a spare and others a machine that must load first.
+/// The head and one machine are a ring, of the two others one is kept ready. (Rings of more machines
+/// need round trips between those, which a young swarm on loopback does not know for minutes.)
 #[tokio::test]
-async fn answers_over_a_chain_of_three_outlive_whatever_happens_to_a_stage() -> Result<()> {
+async fn answers_over_a_chain_with_a_spare_outlive_whatever_happens_to_a_stage() -> Result<()> {
     let mut rng = StdRng::seed_from_u64(tests::seed());
     let question = Question::default();
     let mut expected = None;
@@ -91,12 +91,11 @@ async fn answers_over_a_chain_of_three_outlive_whatever_happens_to_a_stage() -> 
             expected = Some(ask(&swarm.large()?, &question, |_| {}).await?.text);
         }
         let shape = Shape {
-            memory: FOR_THREE,
-            others: 4,
+            memory: FOR_TWO,
+            others: 3,
             listen: if run % 2 == 0 { QUIC } else { TCP },
         };
         let mut chain = Chain::form(swarm, shape).await?;
-        ensure!(chain.ring().len() == 3, "{:?}", chain.ring());
         chain.until_spares(1).await?;
         let (fault, seed) = (FAULTS[run % FAULTS.len()], rng.random());
         let outcome = chain.ask_through_a_fault(&question, seed, fault).await?;

@@ -281,7 +281,7 @@ impl<R: Rng> Deployment<R> {
                 if !is_preparing {
                     held.go(now);
                 }
-                *slot = Slot::Held(held);
+                *slot = Slot::Held(Box::new(held));
             }
             // The answer to an earlier try.
             Some(Slot::Held(held)) if held.lease == granted.lease => {}
@@ -377,15 +377,6 @@ impl<R: Rng> Deployment<R> {
         };
         let held = self.slots.get_mut(&pending.place)?.held_mut()?;
         (held.lease == lease).then_some(held)
-    }
-
-    fn is_in_ring(&self, place: Place) -> bool {
-        let ring = self.ring.as_ref();
-        ring.is_some_and(|ring| ring.stages.contains(&place))
-    }
-
-    fn is_preparing(&self, place: Place) -> bool {
-        matches!(&self.phase, Phase::Preparing(attempt) if attempt.stages.contains(&place))
     }
 
     fn call(&mut self, place: Place, request: LeaseRequest, now: Instant) {

@@ -33,7 +33,7 @@ use std::{
 
 use protocol::{
     ChannelId, LeaseId, NodeId,
-    chain::{LeaseReply, Link, Refusal, Refused, Reserve},
+    chain::{LeaseReply, Link, Refusal, Reserve},
     limits::LEASE_LIFETIME,
 };
 use rand::Rng;
@@ -236,24 +236,6 @@ impl<R: Rng> Leases<R> {
         } else {
             None
         }
-    }
-
-    fn lacks(&self, head: NodeId, bytes: u64, is_spare: bool) -> Option<LeaseReply> {
-        let leases = self.leases.values();
-        let of_head = leases.filter(|lease| lease.asker.peer == head).count();
-        if self.leases.len() >= MAX_LEASES || of_head >= MAX_LEASES_OF_ONE_HEAD {
-            return Some(refused(Refusal::TooMany));
-        }
-        let limit = self.limits.leasable_bytes();
-        let spares = if is_spare { self.spare_bytes() } else { 0 };
-        let free_bytes = limit.saturating_sub(self.promised_bytes().saturating_add(spares));
-        let refusal = Refused {
-            code: Refusal::NoRoom,
-            retry_after: Some(RETRY_AFTER),
-            needed_bytes: bytes,
-            free_bytes,
-        };
-        (bytes > free_bytes).then_some(LeaseReply::Refused(refusal))
     }
 
     fn grant(&mut self, asker: Asker, reserve: &Reserve, bytes: u64, now: Instant) -> LeaseReply {

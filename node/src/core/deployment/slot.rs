@@ -16,7 +16,7 @@ use super::{MAX_RESERVE_TRIES, POLL_EVERY, POLL_FIRST, RETRY_GAP, SILENT_AFTER, 
 pub(super) enum Slot {
     /// So many requests for it were not answered.
     Wanted(u32),
-    Held(Held),
+    Held(Box<Held>),
 }
 
 /// A lease.

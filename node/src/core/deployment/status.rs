@@ -76,6 +76,15 @@ impl<R: Rng> Deployment<R> {
         }
     }
 
+    pub(super) fn is_in_ring(&self, place: Place) -> bool {
+        let ring = self.ring.as_ref();
+        ring.is_some_and(|ring| ring.stages.contains(&place))
+    }
+
+    pub(super) fn is_preparing(&self, place: Place) -> bool {
+        matches!(&self.phase, Phase::Preparing(attempt) if attempt.stages.contains(&place))
+    }
+
     fn doing(&self) -> Doing {
         match &self.phase {
             Phase::Idle | Phase::Planning { .. } => Doing::Planning,

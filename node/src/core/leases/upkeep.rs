@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     ChannelId, LeaseId, NodeId,
-    chain::{LeaseReply, Reserve},
+    chain::{LeaseReply, Refusal, Refused, Reserve},
     limits::LEASE_LIFETIME,
 };
 use rand::{Rng, RngExt};
 
 use super::event::{Asker, Failure, Limits, Output, SliceId, Ticket, Told};
 use super::lease::{Lease, State};
-use super::{Leases, close};
+use super::{Leases, MAX_LEASES, MAX_LEASES_OF_ONE_HEAD, RETRY_AFTER, close, refused};
 
 impl<R: Rng> Leases<R> {
     /// Ends what was not renewed, and what was warm for long enough.
@@ -85,6 +85,25 @@ impl<R: Rng> Leases<R> {
             self.fail(*id, Failure::MemoryTaken);
         }
         self.slices.make_room(0, limit, &mut self.outputs);
+    }
+
+    /// Why a head gets no such memory.
+    pub(super) fn lacks(&self, head: NodeId, bytes: u64, is_spare: bool) -> Option<LeaseReply> {
+        let leases = self.leases.values();
+        let of_head = leases.filter(|lease| lease.asker.peer == head).count();
+        if self.leases.len() >= MAX_LEASES || of_head >= MAX_LEASES_OF_ONE_HEAD {
+            return Some(refused(Refusal::TooMany));
+        }
+        let limit = self.limits.leasable_bytes();
+        let spares = if is_spare { self.spare_bytes() } else { 0 };
+        let free_bytes = limit.saturating_sub(self.promised_bytes().saturating_add(spares));
+        let refusal = Refused {
+            code: Refusal::NoRoom,
+            retry_after: Some(RETRY_AFTER),
+            needed_bytes: bytes,
+            free_bytes,
+        };
+        (bytes > free_bytes).then_some(LeaseReply::Refused(refusal))
     }
 
     /// Spares have what nothing else wants; the newest goes first.
