@@ -16,7 +16,7 @@ use super::*;
 const HEAD_ONLY: &str = "72MiB";
 
 /// Two of these hold the model, one does not.
-const HALF: &str = "110MiB";
+const HALF: &str = TOO_LITTLE;
 
 /// Headers of the model, and half of that once more: how they are asked for.
 const HEADER_BYTES: u64 = 93 << 10;
