@@ -88,6 +88,9 @@ async fn stages_fetch_the_layers_that_they_lack_once() -> Result<()> {
             stages.push(node(&swarm, name, HALF)?);
         }
         until_servers(&head.url, stages.len()).await?;
+        // The two stages know one another only after a while.
+        let path = format!("/api/plan?model={MODEL}");
+        until(&head, &path, |plan| plan["kind"] == "chain").await?;
         assert_eq!(ask(&head, 0.0, |_| {}).await?, expected, "new: {is_new}");
         let peers = planned(&head).await?;
         let mut ids = BTreeSet::new();
