@@ -21,7 +21,7 @@ use super::*;
 const HEAD_ONLY: &str = "72MiB";
 
 /// Two of these hold the model, one does not.
-const HALF: &str = "110MiB";
+const HALF: &str = TOO_LITTLE;
 
 /// Headers of the model, and half of that once more: how they are asked for.
 const HEADER_BYTES: u64 = 93 << 10;
@@ -90,6 +90,9 @@ async fn stages_fetch_the_layers_that_they_lack_once() -> Result<()> {
             stages.push(node(&swarm, name, HALF)?);
         }
         until_servers(&head.url, stages.len()).await?;
+        // The two stages know one another only after a while.
+        let path = format!("/api/plan?model={MODEL}");
+        until(&head, &path, |plan| plan["kind"] == "chain").await?;
         let answer = ask(&head, &Question::default(), |_| {}).await?.text;
         assert_eq!(answer, expected, "new: {is_new}");
         let peers = planned(&head).await?;
