@@ -100,8 +100,6 @@ async fn a_stage_fetches_the_layers_that_it_lacks_once() -> Result<()> {
                 true => assert!(came > slice / 2 && came <= most, "{came} of {most}"),
                 false => assert_eq!(came, 0),
             }
-            // It does not have the model, for itself or for others.
-            assert_eq!(shown(stage, "/v1/models").await?["data"], json!([]));
         }
         // Who holds which layers depends on nothing that a new start changes.
         let first = first_plan.get_or_insert_with(|| plan.clone());
