@@ -192,7 +192,6 @@ impl Example {
             .args(["-euo", "pipefail", "-c", line])
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", folder.display()))
-            .env("SHOAL_HEALTH", "127.0.0.1:0")
             .envs(
                 ON_LOOPBACK
                     .into_iter()
@@ -246,7 +245,9 @@ async fn the_readmes_chain_answers_with_the_model_on_one_machine_only() -> Resul
     let mut example = Example::new(model, &file)?;
     for line in lines(readme, "## Run a private swarm")? {
         if line.starts_with("shoal-bootstrap ") {
-            example.open(line, "s/addresses")?;
+            // Its page of health is at a free port, too.
+            let line = line.replacen(' ', " --health 127.0.0.1:0 ", 1);
+            example.open(&line, "s/addresses")?;
         } else if !line.starts_with("shoal up ") {
             example.run(line)?;
         }
