@@ -195,7 +195,7 @@ impl Example {
             .envs(
                 ON_LOOPBACK
                     .into_iter()
-                    .filter(|(name, _)| *name != "SHOAL_BOOTSTRAP"),
+                    .filter(|(name, _)| !["SHOAL_BOOTSTRAP", "SHOAL_LISTEN"].contains(name)),
             )
             .stdin(Stdio::null());
         Ok(command)
