@@ -266,10 +266,12 @@ async fn the_readmes_chain_answers_with_the_model_on_one_machine_only() -> Resul
             nodes += 1;
             continue;
         }
-        if line.starts_with("curl ") {
+        if line.starts_with("shoal plan ") {
             // Somebody at a keyboard is slower than nodes that get to know one another.
             let api = fs::read_to_string(example.folder.path().join("o/run/api.addr"))?;
             until_servers(&format!("http://{}", api.trim()), nodes - 1).await?;
+            let has_plan = || example.run(&line).ok();
+            tests::process::wait_for("a plan", tests::swarm::PATIENCE, has_plan)?;
         }
         answers.push(example.run(&line)?);
     }
