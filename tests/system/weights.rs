@@ -8,7 +8,6 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use serde_json::json;
 use tests::{
     chain::SIZE,
     process::{ON_LOOPBACK, bootstrap_binary, fixture},
