@@ -303,6 +303,7 @@ fn golden_bytes() {
             logprob: None,
         }],
         failures: vec![Failure::Slot(SlotId(2))],
+        spent: Duration::ZERO,
     };
     let bytes = back.encode().unwrap();
     assert_eq!(
