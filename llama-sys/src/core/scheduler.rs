@@ -250,7 +250,7 @@ impl Scheduler {
         let spare = self
             .limits
             .batch_outputs
-            .saturating_sub(self.limits.parallel as usize);
+            .saturating_sub(self.limits.parallel as usize + self.drafted_rows());
         (spare / greedy.max(1)).max(1)
     }
 

@@ -37,10 +37,17 @@ impl Scheduler {
             all_outputs |= job.manner.all_outputs && job.session.uncomputed() > 0;
         }
         let outputs = self.limits.batch_outputs;
-        let outputs = outputs.saturating_sub(self.limits.parallel as usize);
+        let outputs = outputs.saturating_sub(self.limits.parallel as usize + self.drafted_rows());
         let spare = self.limits.batch_tokens.saturating_sub(rows).min(outputs);
         let can_cut = self.limits.reuse == Reuse::Any;
         if all_outputs || !can_cut { 0 } else { spare }
+    }
+
+    /// Rows of the next batch that are drafts.
+    pub(super) fn drafted_rows(&self) -> usize {
+        let active = self.jobs.values().filter(|j| j.is_active());
+        let drafts = active.map(|j| j.session.uncomputed() - j.session.pending());
+        drafts.sum()
     }
 
     /// Takes the drafts back that are in no step yet: nobody gives way for them. False if there
