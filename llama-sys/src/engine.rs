@@ -257,6 +257,54 @@ pub struct ModelInfo {
     pub embeddings: bool,
 }
 
+/// Where drafts come from that the model verifies several of at once. Answers are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speculate {
+    /// Nothing is drafted.
+    Off,
+    /// The answer's own text.
+    NGram,
+    /// A draft model.
+    Draft,
+    /// The answer's own text, and a draft model where there is one.
+    #[default]
+    Auto,
+}
+
+impl Speculate {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Off, Self::NGram, Self::Draft, Self::Auto];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::NGram => "ngram",
+            Self::Draft => "draft",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// What [`Self::as_str`] calls so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    /// Drafts are looked up in the answer's own text.
+    #[must_use]
+    pub const fn looks_up(self) -> bool {
+        matches!(self, Self::NGram | Self::Auto)
+    }
+
+    /// A draft model drafts.
+    #[must_use]
+    pub const fn uses_model(self) -> bool {
+        matches!(self, Self::Draft | Self::Auto)
+    }
+}
+
 /// State of an engine, for people and for placement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineState {
@@ -296,6 +344,10 @@ pub struct Load {
     pub cached_tokens: u64,
     /// Tokens generated, since the start.
     pub decode_tokens: u64,
+    /// Tokens drafted and verified, since the start.
+    pub drafted_tokens: u64,
+    /// Of these, accepted.
+    pub accepted_tokens: u64,
     /// Times that the worker was started again.
     pub restarts: u32,
 }

@@ -10,6 +10,7 @@
 mod chain;
 mod chooser;
 mod config;
+mod draft;
 mod embedder;
 mod grammar;
 mod head;
@@ -92,6 +93,7 @@ pub struct LocalEngine {
     generates: bool,
     most_jobs: usize,
     embedding_tokens: u32,
+    draft_trouble: Option<String>,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -107,7 +109,15 @@ impl LocalEngine {
         config: &LocalConfig,
         mut progress: impl FnMut(f32) -> bool,
     ) -> Result<Self, LoadError> {
-        let loaded = loaded::Loaded::load(config, &mut progress)?;
+        let (facts, parts) = Self::read(config, &mut progress)?;
+        Self::start(facts, parts)
+    }
+
+    fn read(
+        config: &LocalConfig,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<(Facts, loaded::Parts), LoadError> {
+        let loaded = loaded::Loaded::load(config, progress)?;
         let facts = Facts {
             model: loaded.model(),
             info: loaded.info(),
@@ -115,7 +125,7 @@ impl LocalEngine {
             embedding_tokens: loaded.embedding_tokens(),
             queue_limit: config.queue_limit,
         };
-        Self::start(facts, loaded.into_parts())
+        Ok((facts, loaded.into_parts()))
     }
 
     /// Loads the head of a chain and starts its thread. It answers nothing before it is told that
@@ -125,6 +135,13 @@ impl LocalEngine {
     /// # Errors
     /// [`LoadError`], with llama.cpp's own words where it has any.
     pub fn load_head(config: &HeadConfig) -> Result<(Self, mpsc::Receiver<FromHead>), LoadError> {
+        let (facts, parts, messages) = Self::read_head(config)?;
+        Ok((Self::start(facts, parts)?, messages))
+    }
+
+    fn read_head(
+        config: &HeadConfig,
+    ) -> Result<(Facts, loaded::Parts, mpsc::Receiver<FromHead>), LoadError> {
         let (head, messages) = head::load(config)?;
         let facts = Facts {
             model: head.model,
@@ -133,10 +150,10 @@ impl LocalEngine {
             embedding_tokens: 0,
             queue_limit: config.queue_limit,
         };
-        Ok((Self::start(facts, head.parts)?, messages))
+        Ok((facts, head.parts, messages))
     }
 
-    fn start(facts: Facts, parts: loaded::Parts) -> Result<Self, LoadError> {
+    fn start(facts: Facts, mut parts: loaded::Parts) -> Result<Self, LoadError> {
         let Facts {
             model,
             info,
@@ -144,6 +161,7 @@ impl LocalEngine {
             embedding_tokens,
             queue_limit,
         } = facts;
+        let draft_trouble = parts.drafting.trouble.take();
         let (commands, receiver) = mpsc::channel(COMMAND_BUFFER);
         let shared = Arc::new(Shared::new());
         shared.state.send_replace(EngineState::Ready(info.clone()));
@@ -158,6 +176,7 @@ impl LocalEngine {
             info,
             generates,
             embedding_tokens,
+            draft_trouble,
             commands,
             shared,
             thread: Mutex::new(Some(thread)),
@@ -168,6 +187,12 @@ impl LocalEngine {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Why the draft model that was asked for does not draft, in one line for people.
+    #[must_use]
+    pub fn draft_trouble(&self) -> Option<&str> {
+        self.draft_trouble.as_deref()
     }
 
     /// Tells the head of a chain of its ring, or gives it what came back. Nothing happens with a

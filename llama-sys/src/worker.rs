@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Speculate};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct LoadOptions {
     pub memory_limit_bytes: Option<u64>,
     /// Jobs that may wait.
     pub queue_limit: u32,
+    /// Where drafts come from.
+    pub speculate: Speculate,
+    /// The draft model's file; its vocabulary is the model's, else it is left out.
+    pub draft: Option<PathBuf>,
 }
 
 impl LoadOptions {
@@ -52,6 +56,8 @@ impl LoadOptions {
             gpu_layers: None,
             memory_limit_bytes: None,
             queue_limit: 64,
+            speculate: Speculate::default(),
+            draft: None,
         }
     }
 }
@@ -81,6 +87,8 @@ fn load(options: LoadOptions, mut progress: Progress) -> Result<Arc<dyn Engine>,
         threads: options.threads,
         gpu_layers: options.gpu_layers,
         queue_limit: options.queue_limit,
+        speculate: options.speculate,
+        draft: options.draft,
         ..LocalConfig::new(options.model)
     };
     let tell = |done| {
@@ -88,7 +96,10 @@ fn load(options: LoadOptions, mut progress: Progress) -> Result<Arc<dyn Engine>,
         true
     };
     match LocalEngine::load(&config, tell) {
-        Ok(engine) => Ok(Arc::new(engine)),
+        Ok(engine) => {
+            engine.draft_trouble().into_iter().for_each(report);
+            Ok(Arc::new(engine))
+        }
         Err(error) => Err(with_sources(&error)),
     }
 }

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use llama_sys::engine::Speculate;
 use toml::Value;
 
 pub use self::settings::{SETTINGS, Setting};
@@ -95,6 +96,10 @@ pub struct EngineConfig {
     pub parallel: Option<u32>,
     /// Threads of a worker; `None`: the physical cores.
     pub threads: Option<u32>,
+    /// Where drafts of answers come from.
+    pub speculate: Speculate,
+    /// The model that drafts: a name or a path.
+    pub draft: Option<String>,
 }
 
 /// Which models stay loaded.

@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use llama_sys::supervisor::{WorkerConfig, WorkerEngine};
 use llama_sys::worker::LoadOptions;
 use protocol::ModelName;
+use tracing::warn;
 
 use crate::chain::Chains;
 use crate::core::ranking::Level;
 use crate::core::sizing::{Size, Wish, size};
+use crate::drafts::{Draft, Drafts};
 use crate::models::{LocalModel, Models, ResolveError};
 use crate::planning::HEAD_BYTES;
 use crate::residency::{ExamineError, Examined, Loader, Starting};
@@ -33,6 +35,8 @@ pub struct Engines {
     pub wish: Wish,
     /// Threads of a worker; `None`: the physical cores.
     pub threads: Option<u32>,
+    /// What models draft with.
+    pub drafts: Drafts,
     /// Memory of all models, bytes.
     pub budget_bytes: u64,
     /// The program whose hidden command is the worker: this one.
@@ -52,9 +56,10 @@ impl Engines {
         chains.filter(|_| size.need_bytes > self.budget_bytes)
     }
 
-    fn options(&self, model: &LocalModel, file: PathBuf) -> LoadOptions {
+    fn options(&self, model: &LocalModel, file: PathBuf, draft: &Draft) -> LoadOptions {
         let size = self.size(model);
         let limit = size.need_bytes.saturating_mul(2);
+        let limit = limit.saturating_add(draft.memory_bytes);
         LoadOptions {
             model: file,
             context_length: Some(size.context),
@@ -64,6 +69,8 @@ impl Engines {
             gpu_layers: None,
             memory_limit_bytes: Some(limit.saturating_add(MEMORY_SLACK_BYTES)),
             queue_limit: QUEUE_LIMIT,
+            speculate: draft.speculate,
+            draft: draft.file.clone(),
         }
     }
 }
@@ -82,6 +89,8 @@ impl Loader for Engines {
             Some(chains) => (HEAD_BYTES, chains.seen_by()),
             None => (size.need_bytes, Level::Local),
         };
+        let draft = self.drafts.find(&found.name, &self.models).await;
+        let need_bytes = need_bytes.saturating_add(draft.memory_bytes);
         Ok(Examined {
             name,
             need_bytes,
@@ -95,18 +104,22 @@ impl Loader for Engines {
         let held = self.models.hold(model.name.as_str());
         let found = self.models.resolve(model.name.as_str()).await;
         let found = found.map_err(|error| error.to_string())?;
+        let draft = self.drafts.find(&found.name, &self.models).await;
+        if let Some(trouble) = &draft.trouble {
+            warn!("{trouble}");
+        }
         if let Some(chains) = self.chains(&self.size(&found)) {
-            let (engine, share) = chains.start(&model.name).await?;
-            let held = Box::new((held, share));
+            let (engine, share) = chains.start(&model.name, &draft).await?;
+            let held = Box::new((held, draft, share));
             return Ok(Starting { engine, held });
         }
         let file = found.files.first().ok_or("it has no files")?.clone();
-        let options = self.options(&found, file);
+        let options = self.options(&found, file, &draft);
         let worker = WorkerConfig::new(&self.program, &found.name, options);
         let engine = WorkerEngine::spawn(worker);
         Ok(Starting {
             engine: Arc::new(engine),
-            held: Box::new(held),
+            held: Box::new((held, draft)),
         })
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod core;
 pub mod data_dir;
 pub mod devices;
+pub mod drafts;
 pub mod engines;
 pub mod head;
 pub use dht::identity;

@@ -15,21 +15,13 @@ use super::batcher;
 use super::session::Session;
 use super::slots::{KvOp, ParkId, SlotId, Slots};
 
+mod drafting;
+mod job;
 mod plan;
 
-pub use plan::{JobId, Limits, Manner, Plan, Work};
+use job::Job;
 
-#[derive(Debug)]
-struct Job {
-    session: Session,
-    manner: Manner,
-    place: Option<SlotId>,
-    /// Tokens that came from the cache when it first began.
-    cached: Option<usize>,
-    paused: bool,
-    /// Times that what it had computed was put in question.
-    epoch: u32,
-}
+pub use plan::{JobId, Limits, Manner, Plan, Work};
 
 /// The jobs of one model.
 #[derive(Debug)]
@@ -75,6 +67,7 @@ impl Scheduler {
             place: None,
             cached: None,
             paused: false,
+            held: false,
             epoch: 0,
         };
         self.jobs.insert(id, job);
@@ -98,6 +91,14 @@ impl Scheduler {
     pub fn set_paused(&mut self, id: JobId, paused: bool) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.paused = paused;
+        }
+    }
+
+    /// A held job that runs takes no part in batches either, and gives its place to nobody for
+    /// that: as many of its steps are under way as may be.
+    pub fn set_held(&mut self, id: JobId, held: bool) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.held = held && job.place.is_some();
         }
     }
 
@@ -212,21 +213,22 @@ impl Scheduler {
 
     /// How many tokens of each running job the batch holds, the oldest job first.
     fn shares(&self) -> Vec<(JobId, usize)> {
-        let active = |j: &Job| j.place.is_some() && !j.paused && j.session.pending() > 0;
+        let active = |j: &Job| j.is_active() && j.session.uncomputed() > 0;
         let jobs: Vec<(JobId, &Job)> = self
             .jobs
             .iter()
             .filter(|(_, j)| active(j))
             .map(|(id, j)| (*id, j))
             .collect();
-        let decodes = |j: &Job| j.session.pending() == 1;
-        let decoding = jobs.iter().filter(|(_, j)| decodes(j)).count();
+        let decoding = jobs.iter().filter(|(_, j)| j.decodes());
+        let decoding: usize = decoding.map(|(_, j)| j.session.uncomputed()).sum();
         let outputs = self.outputs_each(&jobs);
-        // A decoding job wants its one token before prompts are shared: take it off the budget.
+        // A decoding job wants its one token, and its drafts, before prompts are shared: take
+        // them off the budget.
         let wants: Vec<usize> = jobs
             .iter()
             .map(|(_, j)| match (j.session.pending(), j.manner.all_outputs) {
-                (1, _) => 0,
+                (0 | 1, _) => 0,
                 (pending, true) => pending.min(outputs),
                 (pending, false) => pending,
             })
@@ -235,7 +237,10 @@ impl Scheduler {
         let shares = batcher::shares(budget, &wants);
         jobs.iter()
             .zip(shares)
-            .map(|((id, j), share)| (*id, if decodes(j) { 1 } else { share }))
+            .map(|((id, j), share)| {
+                let all = j.session.uncomputed();
+                (*id, if j.decodes() { all } else { share })
+            })
             .collect()
     }
 
@@ -245,7 +250,7 @@ impl Scheduler {
         let spare = self
             .limits
             .batch_outputs
-            .saturating_sub(self.limits.parallel as usize);
+            .saturating_sub(self.limits.parallel as usize + self.drafted_rows());
         (spare / greedy.max(1)).max(1)
     }
 
@@ -268,6 +273,9 @@ impl Scheduler {
                     all_outputs: job.manner.all_outputs,
                 });
                 return;
+            }
+            if self.retract_drafts(id) {
+                continue;
             }
             if !self.make_way(id) {
                 return;

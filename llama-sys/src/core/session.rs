@@ -63,6 +63,21 @@ pub struct Step {
     pub drafted: usize,
 }
 
+impl Step {
+    /// It begins with a draft: it counts only if that one is what is sampled before.
+    #[must_use]
+    pub fn assumes(&self) -> bool {
+        self.drafted == self.n
+    }
+
+    /// Its last rows that follow another row of it and are drafts: what is sampled before each
+    /// of them judges it.
+    #[must_use]
+    pub fn judged(&self) -> usize {
+        self.drafted - usize::from(self.assumes())
+    }
+}
+
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
@@ -229,6 +244,11 @@ impl Session {
         let counting = drafts.iter().take_while(|t| !lexicon.ends_answer(**t));
         self.text.extend(counting.take(room));
         self.text.len() - before
+    }
+
+    /// Drops the drafts that are in no step yet.
+    pub fn retract_drafts(&mut self) {
+        self.text.truncate(self.certain.max(self.computed));
     }
 
     /// Drops all drafts, computed ones too.

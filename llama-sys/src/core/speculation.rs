@@ -17,12 +17,16 @@ use std::time::Duration;
 
 mod acceptance;
 mod costs;
+mod drafter;
+mod pace;
 mod shadow;
 mod verdict;
 mod windows;
 
 pub use acceptance::Acceptance;
 pub use costs::Costs;
+pub use drafter::{Drafter, Proposal, Sources};
+pub use pace::Pace;
 pub use shadow::{SHADOW_TOKENS, Shadow};
 pub use verdict::{Expectation, Sampled, Verdict, verdict};
 pub use windows::{Judged, MAX_WINDOWS, ResultError, Trial, WindowId, Windows};

@@ -107,8 +107,11 @@ pub(crate) struct Context {
     /// Freed after the context, which calls into it.
     capture: Option<Capture>,
     /// Kept for as long as the context.
-    _threads: Option<ThreadPool>,
+    threads: Option<Threads>,
 }
+
+/// Threads that contexts share which never compute at the same time.
+pub(crate) type Threads = Arc<ThreadPool>;
 
 // SAFETY: llama.cpp's contexts may be used from any thread, by one at a time; `&mut self` on all
 // that compute or write sees to that.
@@ -118,6 +121,18 @@ impl Context {
     /// Makes a context. `None` if llama.cpp cannot (memory, an unknown architecture), or the
     /// model is a vocabulary only.
     pub(crate) fn new(backend: Backend, model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        Self::beside(backend, model, params, None)
+    }
+
+    /// Makes a context that computes with another one's threads, if there are any; never while
+    /// that one computes.
+    pub(crate) fn beside(
+        backend: Backend,
+        model: Arc<Model>,
+        mut params: ContextParams,
+        threads: Option<Threads>,
+    ) -> Option<Self> {
+        params.threads = threads.as_ref().map_or(params.threads, |pool| pool.size());
         if !model.can_compute() {
             return None;
         }
@@ -135,7 +150,7 @@ impl Context {
         let context = NonNull::new(context)?;
         // SAFETY: the context was just made; its memory lives as long as it does.
         let memory = unsafe { sys::llama_get_memory(context.as_ptr()) };
-        let threads = ThreadPool::new(params.threads);
+        let threads = threads.or_else(|| ThreadPool::new(params.threads).map(Arc::new));
         if let Some(pool) = &threads {
             // SAFETY: the pool is freed after the context: `drop` below runs before fields are
             // dropped.
@@ -151,8 +166,13 @@ impl Context {
             params,
             outputs: Vec::new(),
             capture,
-            _threads: threads,
+            threads,
         })
+    }
+
+    /// What it computes with, for a context that never computes at the same time.
+    pub(crate) fn threads(&self) -> Option<Threads> {
+        self.threads.clone()
     }
 
     /// Computes with this many threads from now on, those it was made with at most.

@@ -12,20 +12,28 @@ const POLL: u32 = 1;
 
 /// A pool of threads.
 #[derive(Debug)]
-pub(super) struct ThreadPool(NonNull<sys::ggml_threadpool>);
+pub(crate) struct ThreadPool(NonNull<sys::ggml_threadpool>, u32);
 
 // SAFETY: the pool is only handed to contexts, which are used by one thread at a time.
 unsafe impl Send for ThreadPool {}
+// SAFETY: as above; whoever shares it computes with one context at a time.
+unsafe impl Sync for ThreadPool {}
 
 impl ThreadPool {
     /// Starts threads. `None` for one thread, which needs no pool, or if that fails.
     pub(super) fn new(threads: u32) -> Option<Self> {
-        let threads = i32::try_from(threads).ok().filter(|n| *n > 1)?;
+        let size = i32::try_from(threads).ok().filter(|n| *n > 1)?;
         // SAFETY: plain values.
-        let mut params = unsafe { sys::ggml_threadpool_params_default(threads) };
+        let mut params = unsafe { sys::ggml_threadpool_params_default(size) };
         params.poll = POLL;
         // SAFETY: the parameters are read during the call only.
-        NonNull::new(unsafe { sys::ggml_threadpool_new(&raw mut params) }).map(Self)
+        let pool = NonNull::new(unsafe { sys::ggml_threadpool_new(&raw mut params) });
+        pool.map(|pool| Self(pool, threads))
+    }
+
+    /// How many there are.
+    pub(super) fn size(&self) -> u32 {
+        self.1
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::ggml_threadpool {

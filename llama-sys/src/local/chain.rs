@@ -6,12 +6,14 @@
 //! payloads travel.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::core::scheduler::{JobId, Work};
 use crate::core::slots::KvOp;
+use crate::core::speculation::WindowId;
 use crate::ffi::table::{EmbeddingTable, LookupError};
 use crate::stage::{
     Back, Forward, FromHead, MAX_IN_FLIGHT, Opening, Part, PayloadError, Precision, TokenRows,
@@ -27,11 +29,22 @@ pub(super) struct Flown {
     pub(super) work: Work,
     /// The job's epoch then.
     pub(super) epoch: u32,
+    /// What is told of its result, if tokens are wanted.
+    pub(super) window: Option<WindowId>,
 }
 
 struct Flight {
     batch: u64,
     parts: Vec<Flown>,
+    departed: Instant,
+}
+
+/// A batch that came back.
+pub(super) struct Landed {
+    pub(super) parts: Vec<Flown>,
+    pub(super) back: Back,
+    /// How long it was on its way.
+    pub(super) took: Duration,
 }
 
 /// How embeddings are made and sent.
@@ -142,14 +155,18 @@ impl Chain {
             open: departure.open,
             close: std::mem::take(&mut self.closed),
             failures: Vec::new(),
+            spent: Duration::ZERO,
             hidden,
         };
         let payload = FromHead::Forward(forward.encode()?);
         let sent = self.setup.out.try_send(payload);
         sent.map_err(|_| ChainError::Gone)?;
         self.next += 1;
-        let parts = departure.flown;
-        self.flights.push_back(Flight { batch, parts });
+        self.flights.push_back(Flight {
+            batch,
+            parts: departure.flown,
+            departed: Instant::now(),
+        });
         Ok(())
     }
 
@@ -179,16 +196,17 @@ impl Chain {
 
     /// Takes what came back: the parts of the oldest batch, and what came of them. `None`: it is of
     /// a ring that was lost.
-    pub(super) fn land(
-        &mut self,
-        payload: Bytes,
-    ) -> Result<Option<(Vec<Flown>, Back)>, ChainError> {
+    pub(super) fn land(&mut self, payload: Bytes) -> Result<Option<Landed>, ChainError> {
         let back = Back::decode(payload)?;
         if self.ring != Some(back.ring) {
             return Ok(None);
         }
         match self.flights.pop_front() {
-            Some(flight) if flight.batch == back.batch => Ok(Some((flight.parts, back))),
+            Some(flight) if flight.batch == back.batch => Ok(Some(Landed {
+                parts: flight.parts,
+                back,
+                took: flight.departed.elapsed(),
+            })),
             _ => Err(ChainError::Order),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::engine::Speculate;
 use crate::ffi::model::ModelError;
 use crate::hardware::Memory;
 
@@ -28,7 +29,7 @@ const CELLS_PER_SEQUENCE: u32 = 512;
 const MIN_SEQUENCES_KEPT: u32 = 32;
 
 /// llama.cpp's own limit on sequences in a context.
-const MAX_SEQUENCES: u32 = 256;
+pub(super) const MAX_SEQUENCES: u32 = 256;
 
 /// How to load a model. `None`: as fits model and machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,10 @@ pub struct LocalConfig {
     pub gpu_layers: Option<u32>,
     /// Jobs that wait beside those that run.
     pub queue_limit: u32,
+    /// Where drafts come from.
+    pub speculate: Speculate,
+    /// The draft model's file; its vocabulary is the model's, else it is left out.
+    pub draft: Option<PathBuf>,
 }
 
 impl LocalConfig {
@@ -71,6 +76,8 @@ impl LocalConfig {
             micro_batch_tokens: None,
             gpu_layers: None,
             queue_limit: 256,
+            speculate: Speculate::default(),
+            draft: None,
         }
     }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::chain::{Chain, ChainSetup, RING_BUFFER};
-use super::config::LoadError;
+use super::config::{LoadError, MAX_SEQUENCES, default_threads};
+use super::draft::{DraftModel, Drafting, Room};
 use super::loaded::Parts;
 use super::ring::Ring;
 use crate::core::scheduler::{Limits, Scheduler};
 use crate::core::slots::Reuse;
+use crate::core::speculation::Pace;
 use crate::engine::ModelInfo;
 use crate::ffi::backend::Backend;
 use crate::ffi::model::Model;
@@ -51,6 +53,14 @@ pub(super) fn load(config: &HeadConfig) -> Result<(Head, mpsc::Receiver<FromHead
         infill: model.infill_tokens().is_some(),
         embeddings: false,
     };
+    let room = Room {
+        cells: config.cells,
+        sequences: config.parallel.clamp(1, MAX_SEQUENCES),
+        threads: default_threads(),
+    };
+    let drafting = Drafting::new(config.speculate, config.draft.as_deref(), |file| {
+        DraftModel::load(file, &model, room, None)
+    });
     let limits = limits(config, table.width());
     let (out, messages) = mpsc::channel(RING_BUFFER);
     let setup = ChainSetup {
@@ -64,6 +74,8 @@ pub(super) fn load(config: &HeadConfig) -> Result<(Head, mpsc::Receiver<FromHead
         embedder: None,
         ring: Ring::Chain(Box::new(Chain::new(setup))),
         cells: config.cells,
+        drafting,
+        pace: Pace::default(),
     };
     Ok((Head { model, info, parts }, messages))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::{LoadError, LocalConfig};
+use super::draft::{DraftModel, Drafting, Room};
 use super::embedder::{Embedder, Method};
 use super::head::EXTRA_OUTPUTS;
 use super::ring::Ring;
@@ -11,6 +12,7 @@ use crate::core::governor::Governor;
 use crate::core::holdings::Bounds;
 use crate::core::scheduler::{Limits, Scheduler};
 use crate::core::slots::Reuse;
+use crate::core::speculation::Pace;
 use crate::engine::ModelInfo;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
@@ -31,6 +33,7 @@ pub(super) struct Loaded {
     queue: usize,
     /// The number of threads may follow the machine's load.
     adapts: bool,
+    drafting: Drafting,
 }
 
 impl Loaded {
@@ -69,6 +72,15 @@ impl Loaded {
             let message = "rerankers are not served: the model gives a score, no text, no vector";
             return Err(LoadError::Unsupported(message.into()));
         }
+        let room = Room {
+            cells: params.cells,
+            sequences: config.sequences(),
+            threads,
+        };
+        let draft = config.draft.as_deref().filter(|_| context.has_memory());
+        let drafting = Drafting::new(config.speculate, draft, |file| {
+            DraftModel::load(file, &model, room, context.threads())
+        });
         let mut loaded = Self {
             backend,
             model,
@@ -80,6 +92,7 @@ impl Loaded {
             parallel: config.sequences(),
             queue: config.queue_limit as usize,
             adapts: config.threads.is_none(),
+            drafting,
         };
         loaded.warm_up()?;
         Ok(loaded)
@@ -170,6 +183,8 @@ impl Loaded {
             embedder,
             cells: limits.cells,
             ring,
+            drafting: self.drafting,
+            pace: Pace::default(),
         }
     }
 }
@@ -183,4 +198,8 @@ pub(super) struct Parts {
     pub(super) ring: Ring,
     /// Cells of the cache.
     pub(super) cells: u32,
+    /// Where drafts come from.
+    pub(super) drafting: Drafting,
+    /// What is known of the engine's speed.
+    pub(super) pace: Pace,
 }

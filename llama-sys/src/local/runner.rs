@@ -5,6 +5,8 @@
 //! It sleeps when nothing can be computed: on the command channel, which new jobs, outcomes of
 //! stages, stopping, and readers that make room write to.
 
+mod drafting;
+mod outcome;
 mod step;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,14 +17,16 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::Shared;
-use super::chain::ChainError;
+use super::chain::{ChainError, Flown};
+use super::draft::DraftModel;
 use super::embedder::{EmbedTask, Embedder};
 use super::loaded::Parts;
 use super::ring::Ring;
 use super::stage::Outcome;
 use super::task::{NewTask, Task};
-use crate::core::scheduler::{JobId, Plan, Scheduler, Work};
+use crate::core::scheduler::{JobId, Plan, Scheduler};
 use crate::core::slots::KvOp;
+use crate::core::speculation::{Pace, Sources};
 use crate::engine::{Event, JobError, Load};
 use crate::stage::{Part, ToHead};
 
@@ -57,7 +61,10 @@ struct Buffers {
     parts: Vec<Part>,
     tokens: Vec<u32>,
     outcome: Outcome,
-    current: Vec<Work>,
+    current: Vec<Flown>,
+    draftable: Vec<JobId>,
+    /// What the draft model says.
+    drafts: Vec<u32>,
     /// Operations for the next batch.
     ops: Vec<KvOp>,
     ended: Vec<JobId>,
@@ -74,6 +81,10 @@ pub(super) struct Runner {
     tasks: BTreeMap<JobId, Task>,
     embeds: VecDeque<EmbedTask>,
     next_id: u64,
+    /// Where drafts come from.
+    sources: Sources,
+    draft_model: Option<Box<DraftModel>>,
+    pace: Pace,
     buffers: Buffers,
     load: Load,
 }
@@ -96,6 +107,9 @@ impl Runner {
             tasks: BTreeMap::new(),
             embeds: VecDeque::new(),
             next_id: 0,
+            sources: parts.drafting.sources,
+            draft_model: parts.drafting.model,
+            pace: parts.pace,
             buffers: Buffers::default(),
             load: Load {
                 kv_total: parts.cells,
@@ -155,7 +169,7 @@ impl Runner {
             ToHead::Back(payload) => chain.land(payload),
         };
         match landed {
-            Ok(Some((parts, back))) => self.on_outcome(&parts, back.given, &back.failures),
+            Ok(Some(landed)) => self.on_landed(landed),
             Ok(None) => {}
             Err(error) => self.break_off(&error),
         }
@@ -166,6 +180,7 @@ impl Runner {
         if let Ring::Chain(chain) = &mut self.ring {
             chain.set_ring(ring);
         }
+        self.pace.forget_ring();
         self.buffers.ops.clear();
         self.scheduler.forget_cache();
     }
@@ -235,6 +250,9 @@ impl Runner {
             Ring::None => {}
             Ring::Whole(stage) => stage.close(id),
             Ring::Chain(chain) => chain.close(id),
+        }
+        if let Some(model) = &mut self.draft_model {
+            model.close(id);
         }
         if self.tasks.remove(&id).is_some() {
             self.shared.job_over();

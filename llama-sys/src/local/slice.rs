@@ -248,6 +248,7 @@ impl Host {
                 batch: forward.batch,
                 given: std::mem::take(&mut self.outcome.given),
                 failures,
+                spent: forward.spent.saturating_add(self.outcome.spent),
             };
             return Ok(FromStage::Back(back.encode()?));
         }
@@ -264,6 +265,7 @@ impl Host {
         }
         let next = Forward {
             failures,
+            spent: forward.spent.saturating_add(self.outcome.spent),
             hidden: TokenRows {
                 precision: self.precision,
                 width,

@@ -8,6 +8,7 @@ use super::{grammar, prompt};
 use crate::core::logprob;
 use crate::core::scheduler::JobId;
 use crate::core::select::{self, Candidate};
+use crate::core::speculation::Expectation;
 use crate::engine::JobError;
 use crate::ffi::model::Model;
 use crate::stage::{Given, RawLogprob, Voice};
@@ -21,6 +22,8 @@ pub(super) struct Speaker {
     chooser: Chooser,
     /// Log-probabilities of so many of the likeliest.
     logprobs: Option<u8>,
+    /// What was chosen last.
+    pub(super) expectation: Expectation,
     model: Arc<Model>,
 }
 
@@ -42,6 +45,7 @@ impl Speaker {
         let mut speaker = Self {
             chooser,
             logprobs: voice.logprobs.map(|n| n.min(MAX_TOP_LOGPROBS)),
+            expectation: Expectation::default(),
             model: Arc::clone(model),
         };
         if answer.iter().all(|token| speaker.accept(*token)) {

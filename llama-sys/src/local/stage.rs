@@ -42,6 +42,8 @@ pub(super) struct Outcome {
     pub(super) computed: Vec<usize>,
     /// Their hidden states, before the end of the layers.
     pub(super) hidden: Vec<f32>,
+    /// Time that it took to compute.
+    pub(super) spent: Duration,
 }
 
 impl Outcome {
@@ -50,6 +52,7 @@ impl Outcome {
         self.failures.clear();
         self.computed.clear();
         self.hidden.clear();
+        self.spent = Duration::ZERO;
     }
 }
 
@@ -230,7 +233,7 @@ impl Stage {
     /// Computes parts together. If llama.cpp refuses, each is tried by itself, so that one takes
     /// no other with it.
     fn compute(&mut self, parts: &[Placed<'_>], rows: Rows<'_>, out: &mut Outcome) {
-        match self.decode(parts, rows) {
+        match self.decode(parts, rows, out) {
             Ok(()) => parts.iter().fold(0, |row, placed| {
                 self.on_computed(*placed, row, out);
                 row + placed.part.n
@@ -264,7 +267,32 @@ impl Stage {
         }
     }
 
-    fn decode(&mut self, parts: &[Placed<'_>], rows: Rows<'_>) -> Result<(), DecodeError> {
+    fn decode(
+        &mut self,
+        parts: &[Placed<'_>],
+        rows: Rows<'_>,
+        out: &mut Outcome,
+    ) -> Result<(), DecodeError> {
+        self.gather(parts, rows);
+        let (begun, cpu) = (Instant::now(), processor_time());
+        let result = self.context.decode(&mut self.batch);
+        let now = Instant::now();
+        out.spent += now - begun;
+        if let Some(governor) = &mut self.governor {
+            let cpu = processor_time().saturating_sub(cpu);
+            let threads = governor.threads();
+            governor.on_computed(now - begun, cpu, now);
+            if governor.threads() != threads {
+                let (from, to) = (threads, governor.threads());
+                tracing::debug!(from, to, "threads follow the load");
+                self.context.set_threads(to);
+            }
+        }
+        result
+    }
+
+    /// Puts the rows of parts into the batch.
+    fn gather(&mut self, parts: &[Placed<'_>], rows: Rows<'_>) {
         self.batch.clear();
         for placed in parts {
             let part = placed.part;
@@ -282,21 +310,6 @@ impl Stage {
                 }
             }
         }
-        let Some(governor) = &mut self.governor else {
-            return self.context.decode(&mut self.batch);
-        };
-        let (begun, cpu) = (Instant::now(), processor_time());
-        let result = self.context.decode(&mut self.batch);
-        let now = Instant::now();
-        let cpu = processor_time().saturating_sub(cpu);
-        let threads = governor.threads();
-        governor.on_computed(now - begun, cpu, now);
-        if governor.threads() != threads {
-            let (from, to) = (threads, governor.threads());
-            tracing::debug!(from, to, "threads follow the load");
-            self.context.set_threads(to);
-        }
-        result
     }
 
     /// Takes a part's results, which begin at `row` of what was just computed.

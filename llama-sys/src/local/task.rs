@@ -12,6 +12,7 @@ use super::prompt::{self, Words};
 use super::speaker::Speaker;
 use crate::core::scheduler::Manner;
 use crate::core::session::{Session, SessionParams};
+use crate::core::speculation::{Drafter, MAX_WINDOWS};
 use crate::engine::{Delta, Event, FinishReason, Grammar, Job, JobError, Timing, TokenLogprob};
 use crate::ffi::model::Model;
 use crate::stage::{RawLogprob, Voice};
@@ -20,8 +21,8 @@ use crate::stage::{RawLogprob, Voice};
 const MAX_STOP_STRINGS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
 
-/// Events that one step can make: `Started`, `Delta`, and the last one.
-const EVENTS_PER_STEP: usize = 3;
+/// Events that what is under way can make: `Started`, a `Delta` for each step, and the last one.
+const EVENTS_PER_STEP: usize = 2 + MAX_WINDOWS;
 
 /// Room that is left for those events when a place in the queue is told.
 const SPARE_EVENTS: usize = EVENTS_PER_STEP + 1;
@@ -50,6 +51,7 @@ pub(super) struct Task {
     pub(super) started: bool,
     /// Times that a stage had lost what the answer builds on.
     pub(super) missing: u32,
+    pub(super) drafter: Drafter,
     position: Option<u32>,
     blocked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     clock: Clock,
@@ -132,6 +134,7 @@ impl NewTask {
                 words,
                 voice,
                 missing: 0,
+                drafter: Drafter::default(),
                 prompt,
                 prompt_only,
                 delta,

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{Delta, FinishReason, Grammar, Resume, Sampling, Timing, TokenLogprob};
+use crate::engine::{
+    Delta, FinishReason, Grammar, Resume, Sampling, Speculate, Timing, TokenLogprob,
+};
 
 mod answers;
 mod chain;
+mod drafting;
 mod encoder;
 mod limits;
 mod real;
@@ -23,6 +26,8 @@ pub(super) fn fixture(name: &str) -> LocalConfig {
     LocalConfig {
         // Small models gain nothing from more, and tests run beside each other.
         threads: Some(1),
+        // The shape of batches is then the same each time.
+        speculate: Speculate::Off,
         ..LocalConfig::new(path)
     }
 }

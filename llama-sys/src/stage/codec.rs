@@ -8,6 +8,8 @@
 
 mod back;
 
+use std::time::Duration;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use self::back::{failure_from_wire, failure_to_wire, given_from_wire, given_to_wire};
@@ -71,6 +73,7 @@ impl Forward {
             failures: self.failures.into_iter().map(failure_to_wire).collect(),
             precision: self.hidden.precision.id(),
             width: small(self.hidden.width),
+            spent_micros: micros(self.spent),
         };
         frame(&head, &self.hidden.bytes)
     }
@@ -102,6 +105,7 @@ impl Forward {
             open: collect(head.open, opening_from_wire)?,
             close: head.close.into_iter().map(JobId).collect(),
             failures: collect(head.failures, failure_from_wire)?,
+            spent: Duration::from_micros(head.spent_micros),
             hidden: TokenRows {
                 precision,
                 width,
@@ -122,6 +126,7 @@ impl Back {
             batch: self.batch,
             given: self.given.into_iter().map(given_to_wire).collect(),
             failures: self.failures.into_iter().map(failure_to_wire).collect(),
+            spent_micros: micros(self.spent),
         };
         frame(&head, &[])
     }
@@ -140,6 +145,7 @@ impl Back {
             batch: head.batch,
             given: collect(head.given, given_from_wire)?,
             failures: collect(head.failures, failure_from_wire)?,
+            spent: Duration::from_micros(head.spent_micros),
         })
     }
 }
@@ -179,6 +185,10 @@ fn collect<W, T>(
     convert: impl Fn(W) -> Result<T, PayloadError>,
 ) -> Result<Vec<T>, PayloadError> {
     list.into_iter().map(convert).collect()
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A number that is below the context's size, or the limit on payloads.
@@ -236,22 +246,26 @@ fn op_from_wire(op: wire::Op) -> Result<KvOp, PayloadError> {
 }
 
 fn part_to_wire(part: Part) -> wire::Part {
-    let (position, next, drafts, is_prompt) = match part.wanted {
-        Wanted::Nothing => (None, Vec::new(), Vec::new(), false),
-        Wanted::Token { position } => (Some(position), Vec::new(), Vec::new(), false),
-        Wanted::Prompt { next, position } => (position, next, Vec::new(), true),
-        Wanted::Window { position, drafts } => (Some(position), Vec::new(), drafts, false),
-    };
-    wire::Part {
+    let mut out = wire::Part {
         job: part.job.0,
         slot: part.slot.0,
         keep_n: small(part.keep_n),
         n: small(part.n),
-        position,
-        next,
-        drafts,
-        is_prompt,
+        ..wire::Part::default()
+    };
+    match part.wanted {
+        Wanted::Nothing => {}
+        Wanted::Token { position } => out.position = Some(position),
+        Wanted::Prompt { next, position } => {
+            (out.next, out.position, out.is_prompt) = (next, position, true);
+        }
+        Wanted::Window {
+            position,
+            assumed,
+            drafts,
+        } => (out.position, out.assumed, out.drafts) = (Some(position), assumed, drafts),
     }
+    out
 }
 
 fn part_from_wire(part: wire::Part) -> Result<Part, PayloadError> {
@@ -263,9 +277,12 @@ fn part_from_wire(part: wire::Part) -> Result<Part, PayloadError> {
             position,
         },
         (_, true) => return Err(PayloadError::Bad("number of following tokens")),
-        (Some(position), false) if part.drafts.is_empty() => Wanted::Token { position },
+        (Some(position), false) if part.drafts.is_empty() && part.assumed.is_none() => {
+            Wanted::Token { position }
+        }
         (Some(position), false) if part.drafts.len() + 1 == n => Wanted::Window {
             position,
+            assumed: part.assumed,
             drafts: part.drafts,
         },
         (Some(_), false) => return Err(PayloadError::Bad("number of drafts")),

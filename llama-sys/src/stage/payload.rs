@@ -1,5 +1,7 @@
 //! The types of a batch on its way round: plain data.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Precision;
@@ -28,6 +30,9 @@ pub enum Wanted {
     Window {
         /// Of the token after the first row.
         position: u64,
+        /// The first row is this token, a draft itself: if it is not what was chosen last,
+        /// nothing is wanted.
+        assumed: Option<u32>,
         /// The tokens of the rows after the first.
         drafts: Vec<u32>,
     },
@@ -91,6 +96,8 @@ pub struct Forward {
     pub close: Vec<JobId>,
     /// What earlier stages could not do.
     pub failures: Vec<Failure>,
+    /// Time that earlier stages computed.
+    pub spent: Duration,
     /// The hidden states of all rows.
     pub hidden: TokenRows,
 }
@@ -210,4 +217,6 @@ pub struct Back {
     pub given: Vec<Given>,
     /// What was not computed.
     pub failures: Vec<Failure>,
+    /// Time that all stages computed.
+    pub spent: Duration,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Precision;
+use crate::engine::Speculate;
 
 /// What a head is loaded with. Its stages hold as many cells and sequences.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,10 @@ pub struct HeadConfig {
     pub embedding_scale: f32,
     /// Memory that the process may take for itself.
     pub memory_limit_bytes: Option<u64>,
+    /// Where drafts come from.
+    pub speculate: Speculate,
+    /// The draft model's file; its vocabulary is the head's, else it is left out.
+    pub draft: Option<PathBuf>,
 }
 
 /// What a slice is loaded with.

@@ -1,5 +1,7 @@
 //! Payloads there and back, and bytes that are none.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::option;
@@ -38,9 +40,20 @@ fn part() -> impl Strategy<Value = Part> {
                 )
             }
         ),
-        (vec(any::<u32>(), 1..4), any::<u64>()).prop_map(|(drafts, position)| {
-            (drafts.len() + 1, Wanted::Window { position, drafts })
-        }),
+        (
+            vec(any::<u32>(), 1..4),
+            any::<u64>(),
+            option::of(any::<u32>())
+        )
+            .prop_map(|(drafts, position, assumed)| {
+                let n = drafts.len() + 1;
+                let wanted = Wanted::Window {
+                    position,
+                    assumed,
+                    drafts,
+                };
+                (n, wanted)
+            }),
     ];
     (any::<u64>(), slot(), 0usize..1 << 20, wanted).prop_map(|(job, slot, keep_n, (n, wanted))| {
         Part {
@@ -170,6 +183,7 @@ fn forward() -> impl Strategy<Value = Forward> {
             open,
             close,
             failures,
+            spent: Duration::from_micros(batch / 5),
         },
     )
 }
@@ -185,7 +199,8 @@ proptest! {
     fn backs_come_through(
         batch in any::<u64>(), given in vec(given(), 0..5), failures in vec(failure(), 0..5)
     ) {
-        let back = Back { ring: batch / 3, batch, given, failures };
+        let spent = Duration::from_micros(batch / 5);
+        let back = Back { ring: batch / 3, batch, given, failures, spent };
         prop_assert_eq!(Back::decode(back.clone().encode().unwrap()).unwrap(), back);
     }
 
@@ -229,6 +244,7 @@ fn rows_and_parts_must_agree() {
         open: Vec::new(),
         close: Vec::new(),
         failures: Vec::new(),
+        spent: Duration::ZERO,
     };
     let mut numbers = Vec::new();
     forward.hidden.take(1, 1, &mut numbers);
@@ -263,6 +279,7 @@ fn what_is_too_large_is_not_sent() {
         open: Vec::new(),
         close: Vec::new(),
         failures: Vec::new(),
+        spent: Duration::ZERO,
         hidden: TokenRows {
             precision: Precision::F32,
             width: 8192,
@@ -286,6 +303,7 @@ fn golden_bytes() {
             logprob: None,
         }],
         failures: vec![Failure::Slot(SlotId(2))],
+        spent: Duration::ZERO,
     };
     let bytes = back.encode().unwrap();
     assert_eq!(

@@ -23,6 +23,8 @@ pub(super) struct Forward {
     pub(super) width: u32,
     #[prost(uint64, tag = "9")]
     pub(super) ring: u64,
+    #[prost(uint64, tag = "10")]
+    pub(super) spent_micros: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -91,6 +93,9 @@ pub(super) struct Part {
     /// Log-probabilities of `next` are wanted.
     #[prost(bool, tag = "8")]
     pub(super) is_prompt: bool,
+    /// Of a window that begins with a draft: which.
+    #[prost(uint32, optional, tag = "9")]
+    pub(super) assumed: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -148,6 +153,8 @@ pub(super) struct Back {
     pub(super) failures: Vec<Failure>,
     #[prost(uint64, tag = "4")]
     pub(super) ring: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) spent_micros: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

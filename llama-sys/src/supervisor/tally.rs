@@ -59,6 +59,8 @@ impl Tally {
         figures.before.prefill_tokens += figures.last.prefill_tokens;
         figures.before.cached_tokens += figures.last.cached_tokens;
         figures.before.decode_tokens += figures.last.decode_tokens;
+        figures.before.drafted_tokens += figures.last.drafted_tokens;
+        figures.before.accepted_tokens += figures.last.accepted_tokens;
         figures.last = Load::default();
         figures.serves = false;
     }
@@ -86,6 +88,8 @@ impl Tally {
             prefill_tokens: before.prefill_tokens + last.prefill_tokens,
             cached_tokens: before.cached_tokens + last.cached_tokens,
             decode_tokens: before.decode_tokens + last.decode_tokens,
+            drafted_tokens: before.drafted_tokens + last.drafted_tokens,
+            accepted_tokens: before.accepted_tokens + last.accepted_tokens,
             restarts: figures.restarts,
             ..*last
         }

@@ -92,7 +92,7 @@ mod here {
     use crate::engine::{Engine, JobError};
     use crate::local::{LocalEngine, SliceStage};
     use crate::stage::{FromStage, HeadConfig, SliceConfig, SliceInfo, ToHead};
-    use crate::worker::{Progress, with_sources};
+    use crate::worker::{Progress, report, with_sources};
 
     pub(super) struct LoadedSlice {
         pub(super) info: SliceInfo,
@@ -111,6 +111,7 @@ mod here {
     pub(super) fn load_head(config: &HeadConfig) -> Result<(Arc<dyn Engine>, HeadRing), String> {
         let loaded = LocalEngine::load_head(config);
         let (engine, said) = loaded.map_err(|error| with_sources(&error))?;
+        engine.draft_trouble().into_iter().for_each(report);
         let engine = Arc::new(engine);
         let end = Arc::clone(&engine) as Arc<dyn RingEnd>;
         Ok((engine, HeadRing { end, said }))

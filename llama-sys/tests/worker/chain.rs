@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use llama_sys::engine::Speculate;
 use llama_sys::gguf::Model;
 use llama_sys::gguf::slice::{Materialising, SlicePlan, Sliceable, materialise};
 use llama_sys::stage::{FromHead, FromStage, HeadConfig, Precision, SliceConfig, ToHead};
@@ -52,6 +53,8 @@ async fn head(folder: &Path, model: &Model) -> (WorkerEngine, RingPort) {
             precision: Precision::F32,
             embedding_scale: 1.0,
             memory_limit_bytes: None,
+            speculate: Speculate::Off,
+            draft: None,
         },
         restart,
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use llama_sys::devices::{self, DeviceKind};
-use llama_sys::engine::JobError;
+use llama_sys::engine::{JobError, Speculate};
 use llama_sys::gguf::{Builder, specimen};
 use llama_sys::local::{LocalConfig, LocalEngine};
 use llama_sys::supervisor::WORKER_COMMAND;
@@ -25,6 +25,7 @@ pub(super) fn product(model: impl Into<PathBuf>) -> WorkerConfig {
     let mut config = config(model);
     config.args[1] = "product_worker_child".into();
     config.load.threads = Some(1);
+    config.load.speculate = Speculate::Off;
     config.load.context_length = Some(512);
     config
 }
@@ -63,6 +64,8 @@ async fn a_worker_answers_as_the_engine_in_it() {
         threads: Some(1),
         context_length: Some(512),
         parallel: Some(4),
+        // The shape of batches is then the same in both.
+        speculate: Speculate::Off,
         ..LocalConfig::new(moe())
     };
     let local = tokio::task::spawn_blocking(move || LocalEngine::load(&local, |_| true));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dht::network::Network;
 use futures::future::join_all;
-use llama_sys::engine::{Engine, EngineState};
+use llama_sys::engine::{Engine, EngineState, Speculate};
 use llama_sys::stage::HeadConfig;
 use llama_sys::supervisor::{HeadWorkerConfig, WorkerEngine};
 use protocol::chain::{LeaseReply, LeaseRequest, ModelRef, Precision};
@@ -33,6 +33,7 @@ use crate::core::deployment::{CallError, Deployment, Place, Plan, Work};
 use crate::core::planner::{NoPlan, Vacancy, Verdict};
 use crate::core::ranking::Level;
 use crate::core::sizing::Size;
+use crate::drafts::Draft;
 use crate::planning;
 use crate::weights::Share;
 
@@ -104,7 +105,11 @@ impl Chains {
     ///
     /// # Errors
     /// Why it cannot even begin, in one line.
-    pub async fn start(&self, model: &ModelName) -> Result<(Arc<dyn Engine>, Share), String> {
+    pub async fn start(
+        &self,
+        model: &ModelName,
+        draft: &Draft,
+    ) -> Result<(Arc<dyn Engine>, Share), String> {
         let setup = &self.setup;
         let in_words = |error: &dyn std::error::Error| error.to_string();
         let source = setup.slices.source(model, |_| {}).await;
@@ -113,7 +118,11 @@ impl Chains {
         let slice = slice.map_err(|error| in_words(&error))?;
         let planned = self.plan(model, &BTreeSet::new()).await?;
         let size = planned.size;
-        let head = head_config(slice.file, &size, slice.scales.lookup, setup);
+        let mut head = head_config(slice.file, &size, slice.scales.lookup, setup);
+        head.speculate = draft.speculate;
+        head.draft.clone_from(&draft.file);
+        let limit = head.memory_limit_bytes;
+        head.memory_limit_bytes = limit.map(|bytes| bytes.saturating_add(draft.memory_bytes));
         let sequences = head.sequences;
         let work = Work {
             deployment: DeploymentId(rand::random()),
@@ -326,6 +335,8 @@ fn head_config(file: PathBuf, size: &Size, embedding_scale: f32, setup: &HeadSet
         precision: to_engine(setup.precision),
         embedding_scale,
         memory_limit_bytes: Some(HEAD_MEMORY_BYTES),
+        speculate: Speculate::default(),
+        draft: None,
     }
 }
 

@@ -103,6 +103,13 @@ pub struct UpArgs {
     /// Threads of a model's process [default: the physical cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
+    /// Draft tokens that the model verifies several of at once: never, looked up in the answer's
+    /// own text, by the draft model, or both [default: auto, where it pays].
+    #[arg(long, value_name = "off|ngram|draft|auto", value_parser = ["off", "ngram", "draft", "auto"])]
+    pub speculate: Option<String>,
+    /// A small model of the same family that drafts: a name or the path of a GGUF file.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub draft: Option<String>,
     /// Memory of all loaded models together [default: a share of the machine's].
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<String>,
@@ -297,6 +304,8 @@ impl UpArgs {
             ("ctx_size", &self.ctx_size),
             ("parallel", &self.parallel),
             ("threads", &self.threads),
+            ("speculate", &self.speculate),
+            ("draft", &self.draft),
             ("max_memory", &self.max_memory),
             ("serve_public", &self.serve_public),
             ("max_upload", &self.max_upload),

@@ -218,6 +218,18 @@ pub const SETTINGS: &[Setting] = &[
         |c| number(c.engine.threads)
     ),
     setting!(
+        "speculate",
+        "",
+        |c, v| set(&mut c.engine.speculate, value::speculate(v)),
+        |c| text(c.engine.speculate.as_str())
+    ),
+    setting!(
+        "draft",
+        "no draft model; drafts are looked up in the answer's own text",
+        |c, v| some(&mut c.engine.draft, value::text(v)),
+        |c| c.engine.draft.as_ref().and_then(text)
+    ),
+    setting!(
         "keep_alive",
         "",
         |c, v| set(&mut c.residency.keep_alive, value::duration(v)),

@@ -82,6 +82,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
             ctx_size: Some(3000),
             threads: Some(2),
             parallel: Some(1),
+            ..EngineConfig::default()
         }
     );
     let shown = effective.to_toml();
@@ -236,6 +237,7 @@ fn each_setting_refuses_what_it_cannot_take() {
         ("keep_alive", "5 parsecs"),
         ("keep_alive", "99999999999999999h"),
         ("max_memory", "1e3"),
+        ("speculate", "sometimes"),
         ("serve_public", "perhaps"),
         ("serve_models", "no name"),
         ("max_upload", "999"),

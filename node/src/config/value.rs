@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use llama_sys::engine::Speculate;
 use protocol::ModelName;
 use protocol::ids::ModelNameError;
 use toml::Value;
@@ -146,6 +147,15 @@ pub(super) fn percent(value: &Value) -> Result<u8, Reason> {
     };
     let percent = text.parse().ok().filter(|percent| *percent <= 90);
     percent.ok_or_else(|| "must be a share from 0% to 90%".into())
+}
+
+/// Where drafts come from.
+pub(super) fn speculate(value: &Value) -> Result<Speculate, Reason> {
+    let named = value.as_str().and_then(Speculate::named);
+    named.ok_or_else(|| {
+        let names = Speculate::ALL.map(|known| format!("`{}`", known.as_str()));
+        format!("must be one of {}", names.join(", "))
+    })
 }
 
 /// Models by their full names.

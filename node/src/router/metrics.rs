@@ -68,6 +68,8 @@ struct Families {
     prefill: Family<Labels, Counter>,
     cached: Family<Labels, Counter>,
     decode: Family<Labels, Counter>,
+    drafted: Family<Labels, Counter>,
+    accepted: Family<Labels, Counter>,
     restarts: Family<Labels, Counter>,
 }
 
@@ -114,6 +116,16 @@ impl Families {
         );
         counter("decode_tokens", "Tokens generated", &all.decode);
         counter(
+            "drafted_tokens",
+            "Tokens drafted and verified",
+            &all.drafted,
+        );
+        counter(
+            "accepted_draft_tokens",
+            "Drafted tokens that were the model's own",
+            &all.accepted,
+        );
+        counter(
             "worker_restarts",
             "Times that the model's process was started again",
             &all.restarts,
@@ -137,6 +149,8 @@ impl Families {
         counter(&self.prefill, load.prefill_tokens);
         counter(&self.cached, load.cached_tokens);
         counter(&self.decode, load.decode_tokens);
+        counter(&self.drafted, load.drafted_tokens);
+        counter(&self.accepted, load.accepted_tokens);
         counter(&self.restarts, load.restarts.into());
     }
 }

@@ -24,6 +24,7 @@ use crate::core::residency::Policy;
 use crate::core::sizing::{Wish, default_budget};
 use crate::data_dir::Layout;
 use crate::devices::Devices;
+use crate::drafts::Drafts;
 use crate::engines::{Engines, NoEngines};
 use crate::head::Surroundings;
 use crate::identity::Identity;
@@ -356,6 +357,7 @@ fn loader(
             parallel: config.engine.parallel,
         },
         threads: config.engine.threads,
+        drafts: Drafts::of(&config.engine),
         budget_bytes,
         program: program()?,
         chains,

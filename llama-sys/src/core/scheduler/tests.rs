@@ -57,6 +57,10 @@ struct Bench {
     parked: BTreeMap<ParkId, Vec<u32>>,
     finished: Vec<JobId>,
     plan: Plan,
+    /// Drafts for each session in each round; every third is wrong.
+    drafts: usize,
+    /// Of the last round, for the next.
+    ops: Vec<KvOp>,
 }
 
 impl Bench {
@@ -68,12 +72,16 @@ impl Bench {
             parked: BTreeMap::new(),
             finished: Vec::new(),
             plan: Plan::default(),
+            drafts: 0,
+            ops: Vec::new(),
         }
     }
 
     /// One round. Checks all that must hold of it; answers how many tokens were computed.
     fn round(&mut self) -> usize {
+        self.draft();
         self.scheduler.plan(&mut self.plan);
+        self.plan.ops.splice(..0, self.ops.drain(..));
         for op in &self.plan.ops {
             match *op {
                 KvOp::Cut { slot, keep } => self.sequences[slot.0 as usize].truncate(keep),
@@ -101,7 +109,7 @@ impl Bench {
             if w.all_outputs {
                 w.step.n
             } else {
-                usize::from(w.step.wants_sample)
+                usize::from(w.step.wants_sample) + w.step.judged()
             }
         };
         assert!(work.iter().map(outputs).sum::<usize>() <= self.limits.batch_outputs);
@@ -110,21 +118,41 @@ impl Bench {
             let sequence = &mut self.sequences[part.slot.0 as usize];
             // Positions are consecutive, and what the sequence holds is the job's history.
             assert_eq!(sequence.len(), part.step.keep_n);
-            assert_eq!(sequence[..], session.history()[..part.step.keep_n]);
+            assert_eq!(sequence[..], session.text()[..part.step.keep_n]);
             sequence.extend(session.tokens(part.step));
         }
         assert!(self.scheduler.used_cells() <= self.limits.cells as usize);
         self.scheduler.dispatched(&work);
         for part in work.iter().filter(|w| w.step.wants_sample) {
             let session = self.scheduler.session_mut(part.job).unwrap();
-            let token = u32::try_from(session.answer().len()).unwrap();
-            session.sampled(token, None, &Silent, &mut Delta::default());
+            let judged = session.tokens(part.step)[part.step.n - part.step.judged()..].to_vec();
+            for draft in judged.into_iter().map(Some).chain([None]) {
+                let token = u32::try_from(session.answer().len()).unwrap();
+                session.sampled(token, None, &Silent, &mut Delta::default());
+                if draft != Some(token) {
+                    break;
+                }
+            }
+            self.scheduler.settled(part.job, &mut self.ops);
+            let session = self.scheduler.session(part.job).unwrap();
             if session.ending().is_some() {
                 self.scheduler.remove(part.job);
                 self.finished.push(part.job);
             }
         }
         tokens
+    }
+
+    fn draft(&mut self) {
+        let jobs: Vec<JobId> = self.scheduler.draftable().collect();
+        for job in jobs {
+            let n = self.drafts.min(self.scheduler.draft_room());
+            let session = self.scheduler.session_mut(job).unwrap();
+            let next = session.answer().len();
+            let tokens = (next..next + n).map(|token| token + usize::from(token % 3 == 0));
+            let tokens: Vec<u32> = tokens.map(|token| u32::try_from(token).unwrap()).collect();
+            session.draft(&tokens, &Silent);
+        }
     }
 }
 
@@ -152,9 +180,10 @@ proptest! {
     #[test]
     fn every_job_is_answered_within_the_limits(
         actions in prop::collection::vec(action(), 1..40),
-        cells in CONTEXT..200, parallel in 1u32..6, batch in 8usize..64,
+        cells in CONTEXT..200, parallel in 1u32..6, batch in 8usize..64, drafts in 0usize..5,
     ) {
         let mut bench = Bench::new(limits(cells, parallel, batch));
+        bench.drafts = drafts;
         let mut open: Vec<JobId> = Vec::new();
         let mut next = 0;
         for action in actions {

@@ -106,7 +106,7 @@ impl Windows {
         drafts: &[u32],
         source: Option<Source>,
     ) -> Option<WindowId> {
-        let assumes = step.drafted == step.n;
+        let assumes = step.assumes();
         let fits = !assumes || self.end() == Some(step.keep_n);
         if self.is_full() || drafts.len() != step.drafted || !fits {
             return None;

@@ -1,6 +1,11 @@
 //! The end of the layers: logits become tokens.
 
+use std::collections::BTreeMap;
+
 use super::{Outcome, Stage};
+use crate::core::scheduler::JobId;
+use crate::core::speculation::{Sampled, verdict};
+use crate::local::speaker::Speaker;
 use crate::stage::{Given, Part, Wanted};
 
 impl Stage {
@@ -15,14 +20,27 @@ impl Stage {
         let last = row + part.n - 1;
         match &part.wanted {
             Wanted::Nothing => Ok(()),
-            Wanted::Token { position } => self.say(part, last, *position, out).map(drop),
+            Wanted::Token { position } => self.verify(part, last, (*position, &[]), out),
             Wanted::Prompt { next, position } => {
                 self.judge(part, row, next, out)?;
                 position.map_or(Ok(()), |position| {
-                    self.say(part, last, position, out).map(drop)
+                    self.verify(part, last, (position, &[]), out)
                 })
             }
-            Wanted::Window { position, drafts } => self.verify(part, row, (*position, drafts), out),
+            Wanted::Window {
+                position,
+                assumed,
+                drafts,
+            } => {
+                let counts = match assumed {
+                    Some(token) => self.expects(part, *position, *token)?,
+                    None => true,
+                };
+                if counts {
+                    self.verify(part, row, (*position, drafts), out)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -34,9 +52,7 @@ impl Stage {
         position: u64,
         out: &mut Outcome,
     ) -> Result<Option<u32>, String> {
-        let speaker = self.speakers.get_mut(&part.job);
-        let speaker = speaker.ok_or("the session was not opened")?;
-        let speaker = speaker.as_mut().map_err(|words| words.clone())?;
+        let speaker = speaker_of(&mut self.speakers, part)?;
         let logits = self.context.logits_mut(row);
         let logits = logits.ok_or("llama.cpp gave no logits")?;
         let given = speaker.speak(part.job, position, logits, &mut self.buffers)?;
@@ -56,9 +72,7 @@ impl Stage {
         next: &[u32],
         out: &mut Outcome,
     ) -> Result<(), String> {
-        let speaker = self.speakers.get(&part.job);
-        let speaker = speaker.ok_or("the session was not opened")?;
-        let speaker = speaker.as_ref().map_err(Clone::clone)?;
+        let speaker = speaker_of(&mut self.speakers, part)?;
         for (i, &token) in next.iter().enumerate() {
             let logits = self.context.logits_mut(row + i);
             let logits = logits.ok_or("llama.cpp gave no logits")?;
@@ -81,13 +95,49 @@ impl Stage {
         (position, drafts): (u64, &[u32]),
         out: &mut Outcome,
     ) -> Result<(), String> {
-        for (i, at) in (0..part.n).zip(position..) {
-            let token = self.say(part, row + i, at, out)?;
-            let is_end = token.is_none_or(|token| self.model.is_end(token));
-            if is_end || token != drafts.get(i).copied() {
-                break;
+        let (mut said, mut trouble) = (Vec::new(), None);
+        let verdict = verdict(drafts, &mut said, |i| {
+            let at = position.wrapping_add(i as u64);
+            match self.say(part, row + i, at, out) {
+                Ok(Some(token)) if self.model.is_end(token) => Sampled::Last(token),
+                Ok(Some(token)) => Sampled::Token(token),
+                Ok(None) => Sampled::Nothing,
+                Err(words) => {
+                    trouble = Some(words);
+                    Sampled::Nothing
+                }
             }
+        });
+        if let Some(words) = trouble {
+            return Err(words);
         }
+        let speaker = speaker_of(&mut self.speakers, part)?;
+        speaker
+            .expectation
+            .on_verdict(place(position), &said, verdict);
         Ok(())
     }
+
+    /// Whether `token` is what was chosen last for the session, and `position` is the next one.
+    fn expects(&mut self, part: &Part, position: u64, token: u32) -> Result<bool, String> {
+        let speaker = speaker_of(&mut self.speakers, part)?;
+        Ok(speaker.expectation.holds(place(position), token))
+    }
+}
+
+/// Positions that a context may have; what a head says beyond is no position.
+const POSITIONS: u64 = u32::MAX as u64;
+
+/// Where expectations count from: the token at `position` follows the row of that number.
+fn place(position: u64) -> usize {
+    usize::try_from(position & POSITIONS).unwrap_or(0)
+}
+
+fn speaker_of<'s>(
+    speakers: &'s mut BTreeMap<JobId, Result<Speaker, String>>,
+    part: &Part,
+) -> Result<&'s mut Speaker, String> {
+    let speaker = speakers.get_mut(&part.job);
+    let speaker = speaker.ok_or("the session was not opened")?;
+    speaker.as_mut().map_err(|words| words.clone())
 }

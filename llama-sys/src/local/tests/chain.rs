@@ -14,11 +14,11 @@ const CONTEXT: u32 = 512;
 const PARALLEL: u32 = 4;
 
 /// What is done to payloads on their way to a stage: given its number and the payload's.
-type Fault = Box<dyn Fn(usize, u64, Bytes) -> Option<Bytes> + Send + Sync>;
+pub(super) type Fault = Box<dyn Fn(usize, u64, Bytes) -> Option<Bytes> + Send + Sync>;
 
 /// A chain whose payloads are carried from thread to thread.
-struct Ring {
-    head: Arc<LocalEngine>,
+pub(super) struct Ring {
+    pub(super) head: Arc<LocalEngine>,
     carriers: Vec<JoinHandle<()>>,
     broken: mpsc::Receiver<String>,
     _folder: TempDir,
@@ -36,11 +36,26 @@ fn head_config(file: &Path, precision: Precision) -> HeadConfig {
         precision,
         embedding_scale: 1.0,
         memory_limit_bytes: None,
+        speculate: Speculate::Off,
+        draft: None,
     }
 }
 
+/// How a head is loaded.
+pub(super) type MakeHead = dyn Fn(&HeadConfig) -> (LocalEngine, mpsc::Receiver<FromHead>) + Sync;
+
 impl Ring {
     async fn new(cuts: &[u32], precision: Precision, fault: Option<Fault>) -> Self {
+        let make = |config: &HeadConfig| LocalEngine::load_head(config).unwrap();
+        Self::with_head(cuts, precision, fault, &make).await
+    }
+
+    pub(super) async fn with_head(
+        cuts: &[u32],
+        precision: Precision,
+        fault: Option<Fault>,
+        make: &MakeHead,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = crate::gguf::Model::open(moe().model).unwrap();
         let layers = source.facts.layers;
@@ -57,7 +72,7 @@ impl Ring {
             file
         };
         let file = cut("head.gguf", sliceable.head().unwrap());
-        let (head, from_head) = LocalEngine::load_head(&head_config(&file, precision)).unwrap();
+        let (head, from_head) = make(&head_config(&file, precision));
         let head = Arc::new(head);
         let ends: Vec<u32> = cuts.iter().copied().chain([layers]).collect();
         let mut begin = 0;
@@ -184,7 +199,7 @@ fn whole() -> LocalEngine {
 }
 
 /// What a client sees of an answer.
-type Seen = (
+pub(super) type Seen = (
     String,
     Vec<u32>,
     Option<(FinishReason, Option<String>, u32)>,
@@ -193,7 +208,7 @@ type Seen = (
 /// What the ring ends with, and what a neighbour did to a payload.
 type Edit = (&'static str, fn(Forward) -> Forward);
 
-fn told(answer: &Answer) -> Seen {
+pub(super) fn told(answer: &Answer) -> Seen {
     (
         answer.text.clone(),
         answer.tokens.clone(),
@@ -201,7 +216,7 @@ fn told(answer: &Answer) -> Seen {
     )
 }
 
-const LONG: &str = "fn main() {\n    let mut numbers = Vec::new();\n    for number in 0..10 {\n        numbers.push(number * 2);\n    }\n    println!(\"{:?}\", numbers);\n}\n\n/// Adds two numbers and gives the sum of both of them back to whoever called.\nfn add(";
+pub(super) const LONG: &str = "fn main() {\n    let mut numbers = Vec::new();\n    for number in 0..10 {\n        numbers.push(number * 2);\n    }\n    println!(\"{:?}\", numbers);\n}\n\n/// Adds two numbers and gives the sum of both of them back to whoever called.\nfn add(";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_answers_as_the_whole_model_does() {

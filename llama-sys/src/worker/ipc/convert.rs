@@ -173,6 +173,8 @@ fn task_to_wire(task: Task) -> wire::Task {
             gpu_layers: options.gpu_layers,
             memory_limit_bytes: options.memory_limit_bytes,
             queue_limit: options.queue_limit,
+            speculate: options.speculate.as_str().to_owned(),
+            draft: options.draft.as_deref().map(chain::path_to_wire),
         }),
         Task::Head(config) => wire::Task::Head(chain::head_to_wire(&config)),
         Task::Slice(config) => wire::Task::Slice(chain::slice_to_wire(&config)),
@@ -195,6 +197,8 @@ fn task_from_wire(task: wire::Task) -> Result<Task, IpcError> {
             gpu_layers: options.gpu_layers,
             memory_limit_bytes: options.memory_limit_bytes,
             queue_limit: options.queue_limit,
+            speculate: chain::speculate(&options.speculate)?,
+            draft: options.draft.map(chain::path),
         }),
         wire::Task::Head(config) => Task::Head(chain::head_from_wire(config)?),
         wire::Task::Slice(config) => Task::Slice(chain::slice_from_wire(config)?),
@@ -237,6 +241,8 @@ fn load_to_wire(load: &Load) -> wire::Load {
         prefill_tokens: load.prefill_tokens,
         cached_tokens: load.cached_tokens,
         decode_tokens: load.decode_tokens,
+        drafted_tokens: load.drafted_tokens,
+        accepted_tokens: load.accepted_tokens,
         restarts: load.restarts,
     }
 }
@@ -251,6 +257,8 @@ fn load_from_wire(load: &wire::Load) -> Load {
         prefill_tokens: load.prefill_tokens,
         cached_tokens: load.cached_tokens,
         decode_tokens: load.decode_tokens,
+        drafted_tokens: load.drafted_tokens,
+        accepted_tokens: load.accepted_tokens,
         restarts: load.restarts,
     }
 }

@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::engine::{Delta, FinishReason, Grammar, Resume, Sampling, Timing, TokenLogprob};
+use crate::engine::{
+    Delta, FinishReason, Grammar, Resume, Sampling, Speculate, Timing, TokenLogprob,
+};
 use proptest::prelude::*;
 
 fn prompt() -> impl Strategy<Value = Prompt> {
@@ -160,11 +162,12 @@ prop_compose! {
     fn options()(model in ".*", context_length in any::<Option<u32>>(), parallel in 1_u32..,
                  threads in any::<Option<u32>>(), gpu_layers in any::<Option<u32>>(),
                  memory_limit_bytes in any::<Option<u64>>(), queue_limit in any::<u32>(),
-                 cells in any::<Option<u32>>())
+                 cells in any::<Option<u32>>(), speculate in prop::sample::select(Speculate::ALL.to_vec()),
+                 draft in any::<Option<String>>())
                  -> LoadOptions {
         LoadOptions {
             model: PathBuf::from(model), context_length, parallel, threads, gpu_layers,
-            memory_limit_bytes, queue_limit, cells,
+            memory_limit_bytes, queue_limit, cells, speculate, draft: draft.map(PathBuf::from),
         }
     }
 }

@@ -123,6 +123,10 @@ pub(super) struct LoadOptions {
     pub(super) queue_limit: u32,
     #[prost(uint32, optional, tag = "8")]
     pub(super) cells: Option<u32>,
+    #[prost(string, tag = "9")]
+    pub(super) speculate: String,
+    #[prost(bytes = "vec", optional, tag = "10")]
+    pub(super) draft: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -255,6 +259,10 @@ pub(super) struct Load {
     pub(super) decode_tokens: u64,
     #[prost(uint32, tag = "9")]
     pub(super) restarts: u32,
+    #[prost(uint64, tag = "10")]
+    pub(super) drafted_tokens: u64,
+    #[prost(uint64, tag = "11")]
+    pub(super) accepted_tokens: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::wire::{self, Port, Ported};
 use super::super::{IpcError, Message};
+use crate::engine::Speculate;
 use crate::stage::{FromHead, FromStage, HeadConfig, Precision, SliceConfig, SliceInfo, ToHead};
 
 pub(super) fn head_to_wire(config: &HeadConfig) -> wire::HeadConfig {
@@ -21,6 +22,8 @@ pub(super) fn head_to_wire(config: &HeadConfig) -> wire::HeadConfig {
         precision: config.precision.id(),
         embedding_scale: config.embedding_scale,
         memory_limit_bytes: config.memory_limit_bytes,
+        speculate: config.speculate.as_str().to_owned(),
+        draft: config.draft.as_deref().map(path_to_wire),
     }
 }
 
@@ -39,6 +42,8 @@ pub(super) fn head_from_wire(config: wire::HeadConfig) -> Result<HeadConfig, Ipc
         precision: precision(config.precision)?,
         embedding_scale: config.embedding_scale,
         memory_limit_bytes: config.memory_limit_bytes,
+        speculate: speculate(&config.speculate)?,
+        draft: config.draft.map(path),
     })
 }
 
@@ -145,7 +150,16 @@ fn ported(port: Port) -> Ported {
     Ported { port: Some(port) }
 }
 
-fn path(bytes: Vec<u8>) -> PathBuf {
+/// A path's bytes.
+pub(super) fn path_to_wire(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+pub(super) fn speculate(name: &str) -> Result<Speculate, IpcError> {
+    Speculate::named(name).ok_or(IpcError::Bad("speculate"))
+}
+
+pub(super) fn path(bytes: Vec<u8>) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 

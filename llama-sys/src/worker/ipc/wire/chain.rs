@@ -22,6 +22,10 @@ pub(in super::super) struct HeadConfig {
     pub(in super::super) embedding_scale: f32,
     #[prost(uint64, optional, tag = "10")]
     pub(in super::super) memory_limit_bytes: Option<u64>,
+    #[prost(string, tag = "11")]
+    pub(in super::super) speculate: String,
+    #[prost(bytes = "vec", optional, tag = "12")]
+    pub(in super::super) draft: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
