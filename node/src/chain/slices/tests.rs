@@ -136,7 +136,7 @@ fn expected(model: &[u8], layers: Range<u32>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn layers_come_from_all_who_have_them_and_then_from_the_disk() {
+async fn layers_come_from_who_has_them_and_then_from_the_disk() {
     let model = specimen::tiny_llama().bytes();
     let holders = [1, 2].map(|number| Memory::new(number, vec![model.clone()]));
     let wanted = holders[0].wanted();
@@ -155,8 +155,8 @@ async fn layers_come_from_all_who_have_them_and_then_from_the_disk() {
     let told = told.lock().unwrap().clone();
     assert!(told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
     assert!(told.iter().any(|part| (0.1..FETCHING).contains(part)));
-    // Both gave, and together no more than the slice: one chunk at each end of what lies together.
-    assert!(holders.iter().all(|holder| holder.given() > 0));
+    // Together no more than the slice: one chunk at each end of what lies together. (It is one ask
+    // long, so one may have given all.)
     let given: u64 = holders.iter().map(|holder| holder.given()).sum();
     let most = bytes.len() as u64 + headers + (32 << 10);
     assert!(given <= most && most < model.len() as u64, "{given}");
