@@ -135,7 +135,7 @@ fn with_draft_model(config: LocalConfig) -> LocalConfig {
 }
 
 #[tokio::test]
-async fn a_draft_model_changes_nothing_and_is_often_right() {
+async fn a_draft_model_changes_nothing() {
     let plain = load(&exact());
     let nothing = Sources::default();
     let drafting = eager(&with_draft_model(exact()), nothing);
@@ -148,7 +148,26 @@ async fn a_draft_model_changes_nothing_and_is_often_right() {
     }
     let load = drafting.load();
     println!("{load:?}");
-    assert!(load.accepted_tokens * 10 > load.drafted_tokens);
+    assert!(load.accepted_tokens > 0 && load.accepted_tokens < load.drafted_tokens);
+}
+
+#[tokio::test]
+async fn a_model_that_drafts_for_itself_is_right() {
+    let config = LocalConfig {
+        draft: Some(exact().model),
+        ..with_draft_model(exact())
+    };
+    let drafting = eager(&config, Sources::default());
+    for temperature in [0.0, 1.0] {
+        let mut job = job(LONG, 60);
+        job.sampling.temperature = temperature;
+        let answer = ask(&drafting, job).await;
+        assert_eq!(answer.failed, None);
+    }
+    // But for what is drafted beyond an answer's end, and near ties.
+    let load = drafting.load();
+    println!("{load:?}");
+    assert!(load.accepted_tokens * 10 > load.drafted_tokens * 8);
 }
 
 #[tokio::test]
@@ -162,7 +181,8 @@ async fn sessions_share_a_draft_model() {
     }
     for (job, events) in running {
         let answer = collect(events).await;
-        assert_eq!(told(&answer), told(&ask(&plain, job).await));
+        // Others' cells between its own move what attention adds up by its last digits.
+        assert_alike(&job, &answer, &ask(&plain, job.clone()).await);
     }
 }
 
@@ -200,7 +220,7 @@ async fn what_repeats_itself_takes_fewer_steps_than_tokens() {
 }
 
 #[tokio::test]
-async fn sessions_that_share_batches_are_the_same() {
+async fn sessions_that_share_batches_answer_alike() {
     let plain = load(&exact());
     let drafting = eager(&exact(), LOOKUP);
     let mut running = Vec::new();
@@ -210,8 +230,7 @@ async fn sessions_that_share_batches_are_the_same() {
     }
     for (job, events) in running {
         let answer = collect(events).await;
-        let expected = ask(&plain, job).await;
-        assert_eq!(told(&answer), told(&expected));
+        assert_alike(&job, &answer, &ask(&plain, job.clone()).await);
     }
     assert!(drafting.load().accepted_tokens > 0);
 }

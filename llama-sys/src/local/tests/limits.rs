@@ -137,7 +137,7 @@ async fn a_slow_reader_pauses_itself_only() {
     let engine = load(&config);
     let slow = engine.generate(endless(0)).await.unwrap();
     // Its channel fills up, and its job stops there.
-    until(&engine, |l| l.decode_tokens >= EVENT_BUFFER as u64 - 4).await;
+    until(&engine, |l| l.decode_tokens >= EVENT_BUFFER as u64 - 8).await;
     let quick = ask(&engine, job("fn main", 300)).await;
     assert_eq!(quick.tokens.len(), 300);
     assert!(Engine::load(&engine).decode_tokens <= 300 + EVENT_BUFFER as u64);
