@@ -20,7 +20,7 @@ use tests::{
         Chain, FAULTS, FOR_THREE, FOR_TWO, Fault, MODEL, QUIC, Question, Shape, Swarm, TCP, ask,
     },
     process::Node,
-    swarm::{shown, until, until_it_lists},
+    swarm::{identity, shown, until},
 };
 
 mod weights;
@@ -156,7 +156,20 @@ async fn an_answer_goes_on_at_another_chain_when_its_head_dies() -> Result<()> {
         until(head, "/api/loaded", is_ready).await?;
     }
     let client = swarm.node("client", &["--client", "--listen", TCP])?;
-    until_it_lists(&client, MODEL, true).await?;
+    // It has heard of both: one that it does not know cannot take over.
+    let mut ids = Vec::new();
+    for head in &heads {
+        ids.push(identity(head).await?);
+    }
+    let serves = |peer: &&Value| {
+        let is_head = ids.iter().any(|id| peer["id"] == *id);
+        is_head && peer["models"].to_string().contains(MODEL)
+    };
+    let knows_both = |list: &Value| {
+        let peers = list["peers"].as_array();
+        peers.is_some_and(|peers| peers.iter().filter(serves).count() == 2)
+    };
+    until(&client, "/api/peers", knows_both).await?;
     let length = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&length);
     let asking = async { ask(&client, &question, move |now| told.store(now, Relaxed)).await };

@@ -11,7 +11,6 @@ use std::{
 use tests::{
     chain::SIZE,
     process::{ON_LOOPBACK, bootstrap_binary, fixture},
-    swarm::identity,
 };
 
 use super::*;
