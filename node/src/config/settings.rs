@@ -9,7 +9,6 @@ use toml::Value;
 
 use super::value::{self, Reason};
 use super::{Config, LogFormat, Secret, swarm};
-use crate::core::ranking::Level;
 
 /// Sequences of a model at most: llama.cpp's limit of a context.
 const MAX_PARALLEL: u32 = 256;
@@ -175,8 +174,8 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "privacy",
         "",
-        |c, v| set(&mut c.privacy.default, level(v)),
-        |c| text(level_name(c.privacy.default))
+        |c, v| set(&mut c.privacy.default, swarm::level(v)),
+        |c| text(swarm::level_name(c.privacy.default))
     ),
     setting!(
         "trusted_peers",
@@ -316,23 +315,6 @@ fn log_format(config: &mut Config, value: &Value) -> Result<(), Reason> {
         _ => return Err("must be \"human\" or \"json\"".into()),
     });
     Ok(())
-}
-
-fn level(value: &Value) -> Result<Level, Reason> {
-    match value.as_str() {
-        Some("local") => Ok(Level::Local),
-        Some("trusted") => Ok(Level::Trusted),
-        Some("swarm") => Ok(Level::Swarm),
-        _ => Err("must be \"local\", \"trusted\" or \"swarm\"".into()),
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Local => "local",
-        Level::Trusted => "trusted",
-        Level::Swarm => "swarm",
-    }
 }
 
 fn nodes(value: &Value) -> Result<BTreeSet<NodeId>, Reason> {

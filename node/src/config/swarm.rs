@@ -13,6 +13,7 @@ use toml::Value;
 
 use super::Secret;
 use super::value::{self, Reason};
+use crate::core::ranking::Level;
 
 /// Port of the swarm, over UDP and TCP, when nothing else is configured: beside the API's.
 pub const DEFAULT_SWARM_PORT: u16 = 9338;
@@ -214,6 +215,23 @@ pub(super) fn precision_name(precision: Precision) -> &'static str {
         Precision::F32 => "f32",
         Precision::Bf16 => "bf16",
         Precision::Q8 => "q8",
+    }
+}
+
+pub(super) fn level(value: &Value) -> Result<Level, Reason> {
+    match value.as_str() {
+        Some("local") => Ok(Level::Local),
+        Some("trusted") => Ok(Level::Trusted),
+        Some("swarm") => Ok(Level::Swarm),
+        _ => Err("must be \"local\", \"trusted\" or \"swarm\"".into()),
+    }
+}
+
+pub(super) fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Local => "local",
+        Level::Trusted => "trusted",
+        Level::Swarm => "swarm",
     }
 }
 

@@ -414,7 +414,11 @@ fn only_what_matters_is_material() {
     assert!(changed(|p| p.deployments.clear()));
     assert!(changed(|p| p.addresses.clear()));
     assert!(changed(|p| p.limits.serves_strangers = true));
+}
 
+#[test]
+fn the_first_neighbours_and_speeds_are_material_and_so_is_a_full_queue() {
+    let old = profile(&["a"]);
     let near = |count: u32| {
         let mut profile = old.clone();
         profile.neighbours = (0..count).map(neighbour).collect();
@@ -439,9 +443,8 @@ fn only_what_matters_is_material() {
     assert!(is_material(&measured(None), &measured(Some(1e9))));
     assert!(!is_material(&measured(Some(1e9)), &measured(Some(1.1e9))));
 
-    let busy = profile(&["a"]);
     let queue = |running, queued| {
-        let mut profile = busy.clone();
+        let mut profile = old.clone();
         (
             profile.deployments[0].running,
             profile.deployments[0].queued,

@@ -77,11 +77,8 @@ impl Bench {
         }
     }
 
-    /// One round. Checks all that must hold of it; answers how many tokens were computed.
-    fn round(&mut self) -> usize {
-        self.draft();
-        self.scheduler.plan(&mut self.plan);
-        self.plan.ops.splice(..0, self.ops.drain(..));
+    /// Does to the sequences what the plan says.
+    fn operate(&mut self) {
         for op in &self.plan.ops {
             match *op {
                 KvOp::Cut { slot, keep } => self.sequences[slot.0 as usize].truncate(keep),
@@ -100,6 +97,14 @@ impl Bench {
                 KvOp::Discard { id } => assert!(self.parked.remove(&id).is_some()),
             }
         }
+    }
+
+    /// One round. Checks all that must hold of it; answers how many tokens were computed.
+    fn round(&mut self) -> usize {
+        self.draft();
+        self.scheduler.plan(&mut self.plan);
+        self.plan.ops.splice(..0, self.ops.drain(..));
+        self.operate();
         assert!(self.parked.values().map(Vec::len).sum::<usize>() <= self.limits.parked_tokens);
         let work = self.plan.work.clone();
         let tokens: usize = work.iter().map(|w| w.step.n).sum();
