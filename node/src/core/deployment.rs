@@ -32,7 +32,7 @@
 //!
 //! **A stage that hangs is found by asking.** When batches are overdue, and when stages are linked,
 //! each of them owes an answer out of its memory; whoever owes it for too long while others answer
-//! is lost ([`Pulse`]).
+//! is lost (`pulse`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
