@@ -20,6 +20,7 @@ pub(super) type Fault = Box<dyn Fn(usize, u64, Bytes) -> Option<Bytes> + Send + 
 pub(super) struct Ring {
     pub(super) head: Arc<LocalEngine>,
     carriers: Vec<JoinHandle<()>>,
+    stages: Vec<SliceStage>,
     broken: mpsc::Receiver<String>,
     _folder: TempDir,
 }
@@ -123,15 +124,11 @@ impl Ring {
                 Arc::clone(&fault),
             )));
         }
-        // The stages live as long as somebody carries for them.
-        carriers.push(tokio::spawn(async move {
-            let _stages = stages;
-            std::future::pending::<()>().await;
-        }));
         head.tell(ToHead::Up(1)).await.unwrap();
         Self {
             head,
             carriers,
+            stages,
             broken,
             _folder: folder,
         }
@@ -141,6 +138,9 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         self.carriers.iter().for_each(JoinHandle::abort);
+        // Their threads end once the carriers are gone: not on a thread that those need for it.
+        let stages = std::mem::take(&mut self.stages);
+        tokio::task::block_in_place(|| drop(stages));
     }
 }
 
