@@ -50,6 +50,17 @@ pub struct Crowd {
 /// Room for everybody: a server of the public mesh has as much.
 const SERVER_CONNECTIONS: usize = 1024;
 
+/// Room of all others, who share one process's open files: both ends of a connection are here, so
+/// with what a node has by itself two hundred of them come to twenty thousand files.
+const MEMBER_CONNECTIONS: connections::Config = connections::Config {
+    high: 40,
+    low: 24,
+    ceiling: 56,
+    grace: Duration::from_secs(10),
+    inbound_per_prefix: 8,
+    exempt: Vec::new(),
+};
+
 fn start(bootstrap: &[String], is_server: bool, served: &[ModelName]) -> Result<Member> {
     let key = SigningKey::from_bytes(&rand::rng().random());
     let role = if is_server {
@@ -67,6 +78,7 @@ fn start(bootstrap: &[String], is_server: bool, served: &[ModelName]) -> Result<
         mdns: false,
         upnp: false,
         is_server,
+        connections: MEMBER_CONNECTIONS,
         ..Config::new(key, SwarmName::public())
     };
     if is_server {

@@ -1,10 +1,10 @@
 //! Where this node listens, and what others say of how it is reached.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Instant};
 
 use libp2p::{
-    Multiaddr, Swarm, autonat, core::transport::ListenerId, identify, kad, multiaddr::Protocol,
-    relay,
+    Multiaddr, Swarm, TransportError, autonat, core::transport::ListenerId, identify, kad,
+    multiaddr::Protocol, relay,
 };
 use protocol::{
     NodeId,
@@ -329,8 +329,16 @@ fn listen(swarm: &mut Swarm<Behaviour>, text: &str, any_port: bool) -> Result<()
     }
     listened.map(|_| ()).map_err(|cause| StartError::Listen {
         address: text.to_owned(),
-        cause: cause.to_string(),
+        cause: words(&cause),
     })
+}
+
+/// libp2p has no words of its own for what the system refused.
+fn words(error: &TransportError<io::Error>) -> String {
+    match error {
+        TransportError::Other(cause) => cause.to_string(),
+        error => error.to_string(),
+    }
 }
 
 fn at_any_port(address: &Multiaddr) -> Multiaddr {

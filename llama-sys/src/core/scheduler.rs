@@ -21,7 +21,7 @@ mod plan;
 
 use job::Job;
 
-pub use plan::{JobId, Limits, Manner, Plan, Work};
+pub use plan::{Cut, JobId, Limits, Manner, Plan, Work};
 
 /// The jobs of one model.
 #[derive(Debug)]
@@ -234,6 +234,7 @@ impl Scheduler {
             })
             .collect();
         let budget = self.limits.batch_tokens.saturating_sub(decoding);
+        let budget = budget.min(self.limits.prompts.most(wants.iter().sum()));
         let shares = batcher::shares(budget, &wants);
         jobs.iter()
             .zip(shares)

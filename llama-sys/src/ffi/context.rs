@@ -14,6 +14,7 @@ use super::backend::Backend;
 use super::batch::Batch;
 use super::capture::Capture;
 use super::model::Model;
+pub(crate) use super::threads::Pause;
 use super::threads::ThreadPool;
 
 mod params;
@@ -95,7 +96,8 @@ impl Context {
         let context = NonNull::new(context)?;
         // SAFETY: the context was just made; its memory lives as long as it does.
         let memory = unsafe { sys::llama_get_memory(context.as_ptr()) };
-        let threads = threads.or_else(|| ThreadPool::new(params.threads).map(Arc::new));
+        let threads =
+            threads.or_else(|| ThreadPool::new(params.threads, params.pause).map(Arc::new));
         if let Some(pool) = &threads {
             // SAFETY: the pool is freed after the context: `drop` below runs before fields are
             // dropped.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::batch::Batch;
-use super::context::{Context, ContextParams};
+use super::context::{Context, ContextParams, Pause};
 use super::model::Model;
 use super::table::EmbeddingTable;
 use crate::gguf::slice::{Materialising, Scales, Sliceable, materialise};
@@ -24,6 +24,7 @@ fn params() -> ContextParams {
         outputs: 16,
         sequences: 4,
         threads: 1,
+        pause: Pause::Spin,
         embeddings: None,
         capture: false,
     }

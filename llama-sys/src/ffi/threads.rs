@@ -10,6 +10,15 @@ use llama_cpp_sys_2 as sys;
 /// for a tenth of a second after an answer.
 const POLL: u32 = 1;
 
+/// What threads do between two batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// They look out for the next one, which comes at once.
+    Spin,
+    /// They sleep: others compute meanwhile, on this machine perhaps.
+    Sleep,
+}
+
 /// A pool of threads.
 #[derive(Debug)]
 pub(crate) struct ThreadPool(NonNull<sys::ggml_threadpool>, u32);
@@ -21,11 +30,14 @@ unsafe impl Sync for ThreadPool {}
 
 impl ThreadPool {
     /// Starts threads. `None` for one thread, which needs no pool, or if that fails.
-    pub(super) fn new(threads: u32) -> Option<Self> {
+    pub(super) fn new(threads: u32, pause: Pause) -> Option<Self> {
         let size = i32::try_from(threads).ok().filter(|n| *n > 1)?;
         // SAFETY: plain values.
         let mut params = unsafe { sys::ggml_threadpool_params_default(size) };
-        params.poll = POLL;
+        params.poll = match pause {
+            Pause::Spin => POLL,
+            Pause::Sleep => 0,
+        };
         // SAFETY: the parameters are read during the call only.
         let pool = NonNull::new(unsafe { sys::ggml_threadpool_new(&raw mut params) });
         pool.map(|pool| Self(pool, threads))

@@ -14,7 +14,7 @@ use crate::core::speculation::Sources;
 use crate::engine::{Sampling, Speculate};
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams, DecodeError, Threads};
+use crate::ffi::context::{Context, ContextParams, DecodeError, Pause, Threads};
 use crate::ffi::model::{Model, ModelError};
 use crate::stage::Voice;
 
@@ -139,6 +139,7 @@ impl DraftModel {
             outputs: room.sequences,
             sequences: room.sequences,
             threads: room.threads,
+            pause: Pause::Spin,
             embeddings: None,
             capture: false,
         };

@@ -10,7 +10,7 @@ use super::config::{LoadError, MAX_SEQUENCES, default_threads};
 use super::draft::{DraftModel, Drafting, Room};
 use super::loaded::Parts;
 use super::ring::Ring;
-use crate::core::scheduler::{Limits, Scheduler};
+use crate::core::scheduler::{Cut, Limits, Scheduler};
 use crate::core::slots::Reuse;
 use crate::core::speculation::Pace;
 use crate::engine::ModelInfo;
@@ -89,6 +89,7 @@ fn limits(config: &HeadConfig, width: usize) -> Limits {
         cells: config.cells.max(config.context_length),
         parked_tokens: (u64::from(config.cells) / PARKED_PART) as usize,
         batch_tokens: batch_tokens.max(config.parallel as usize),
+        prompts: Cut::Parts,
         batch_outputs: (config.parallel + EXTRA_OUTPUTS) as usize,
         queue: config.queue_limit as usize,
         reuse: Reuse::Any,

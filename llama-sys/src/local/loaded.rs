@@ -10,13 +10,13 @@ use super::ring::Ring;
 use super::stage::Stage;
 use crate::core::governor::Governor;
 use crate::core::holdings::Bounds;
-use crate::core::scheduler::{Limits, Scheduler};
+use crate::core::scheduler::{Cut, Limits, Scheduler};
 use crate::core::slots::Reuse;
 use crate::core::speculation::Pace;
 use crate::engine::ModelInfo;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams};
+use crate::ffi::context::{Context, ContextParams, Pause};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
 
@@ -59,6 +59,7 @@ impl Loaded {
             outputs: config.sequences() + EXTRA_OUTPUTS,
             sequences: config.sequences_kept(model.is_recurrent()),
             threads,
+            pause: Pause::Spin,
             embeddings: None,
             capture: false,
         };
@@ -144,6 +145,7 @@ impl Loaded {
             cells,
             parked_tokens: (u64::from(cells) / PARKED_PART) as usize,
             batch_tokens: self.params.batch_tokens as usize,
+            prompts: Cut::Full,
             batch_outputs: self.params.outputs as usize,
             queue: self.queue,
             reuse: if self.model.is_recurrent() {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::config::{LoadError, default_threads};
 use super::head::EXTRA_OUTPUTS;
@@ -16,7 +18,7 @@ use crate::core::governor::Governor;
 use crate::core::holdings::Bounds;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams};
+use crate::ffi::context::{Context, ContextParams, Pause};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
 use crate::stage::{
@@ -51,6 +53,7 @@ enum Violation {
 pub struct SliceStage {
     info: SliceInfo,
     payloads: mpsc::Sender<Bytes>,
+    dropped: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -69,13 +72,23 @@ impl SliceStage {
         let info = host.info;
         let (payloads, received) = mpsc::channel(PAYLOAD_BUFFER);
         let (out, said) = mpsc::channel(PAYLOAD_BUFFER);
+        let dropped = CancellationToken::new();
+        let ways = Ways {
+            payloads: received,
+            out,
+            dropped: dropped.clone(),
+            waiting: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .map_err(LoadError::Thread)?,
+        };
         let thread = std::thread::Builder::new()
             .name("llama".into())
-            .spawn(move || host.run(received, &out))
+            .spawn(move || host.run(ways))
             .map_err(LoadError::Thread)?;
         let stage = Self {
             info,
             payloads,
+            dropped,
             thread: Some(thread),
         };
         Ok((stage, said))
@@ -87,8 +100,7 @@ impl SliceStage {
         self.info
     }
 
-    /// Where payloads go. An empty one forgets every session, for whoever has the slice next. The
-    /// thread ends when all of these are gone, the stage's own too.
+    /// Where payloads go. An empty one forgets every session, for whoever has the slice next.
     #[must_use]
     pub fn payloads(&self) -> mpsc::Sender<Bytes> {
         self.payloads.clone()
@@ -96,14 +108,35 @@ impl SliceStage {
 }
 
 impl Drop for SliceStage {
-    /// Waits for the thread: llama.cpp must not compute any more when the process ends. Payloads
-    /// that were sent before are computed.
+    /// Waits for the thread: llama.cpp must not compute any more when the process ends. The thread
+    /// ends after its batch, whoever still sends payloads or leaves unread what was said.
     fn drop(&mut self) {
-        let (closed, _) = mpsc::channel(1);
-        self.payloads = closed;
+        self.dropped.cancel();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// The thread's ways in and out, which end when the stage is dropped.
+struct Ways {
+    payloads: mpsc::Receiver<Bytes>,
+    out: mpsc::Sender<FromStage>,
+    dropped: CancellationToken,
+    /// Waits for them and for the drop at once.
+    waiting: Runtime,
+}
+
+impl Ways {
+    fn next(&mut self) -> Option<Bytes> {
+        let next = self.dropped.run_until_cancelled(self.payloads.recv());
+        self.waiting.block_on(next).flatten()
+    }
+
+    /// Whether it was taken.
+    fn say(&self, said: FromStage) -> bool {
+        let sent = self.dropped.run_until_cancelled(self.out.send(said));
+        matches!(self.waiting.block_on(sent), Some(Ok(())))
     }
 }
 
@@ -142,6 +175,7 @@ impl Host {
             outputs: config.sequences + EXTRA_OUTPUTS,
             sequences: config.sequences,
             threads,
+            pause: Pause::Sleep,
             embeddings: None,
             capture: !config.is_last,
         };
@@ -177,12 +211,12 @@ impl Host {
         })
     }
 
-    /// Until nobody sends payloads, or takes what comes of them.
-    fn run(mut self, mut payloads: mpsc::Receiver<Bytes>, out: &mpsc::Sender<FromStage>) {
-        while let Some(payload) = payloads.blocking_recv() {
+    /// Until the stage is dropped, nobody sends payloads, or nobody takes what comes of them.
+    fn run(mut self, mut ways: Ways) {
+        while let Some(payload) = ways.next() {
             let said = self.take(payload);
             let said = said.unwrap_or_else(|violation| FromStage::Broken(violation.to_string()));
-            if out.blocking_send(said).is_err() {
+            if !ways.say(said) {
                 return;
             }
         }

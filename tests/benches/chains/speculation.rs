@@ -1,14 +1,15 @@
 //! A chain of two machines at 40 ms that guesses its next tokens, beside the same that does not: on
-//! code and prose, which repeat themselves, and on text that nobody guesses.
+//! code and prose, which repeat themselves, and on text that is chance.
 
 use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use rand::{RngExt, rngs::StdRng};
+use serde_json::Value;
 
 use super::{
     Setting,
-    door::{Door, decode_speed},
+    door::{Door, decode_speed, question},
     figures::Values,
     member::{Chain, Ground, Wish},
 };
@@ -19,13 +20,13 @@ const RTT: Duration = Duration::from_millis(40);
 /// Tokens of each answer.
 const TOKENS: u32 = 128;
 
-/// Random letters in a prompt that defeats guessing.
-const NOISE: usize = 200;
+/// Hotter than anybody asks for: what is said is chance, and nobody guesses it.
+const HOT: f64 = 2.0;
 
-const CODE: &str = "Here is a Python class with a getter and a setter for each field.\n\n```python\nclass \
-    Person:\n    def __init__(self, name, age, city):\n        self.name = name\n        self.age = age\n        \
-    self.city = city\n\n    def get_name(self):\n        return self.name\n\n    def set_name(self, name):\n        \
-    self.name = name\n\n    def get_age(self):\n        return self.age\n";
+const CODE: &str = "class Person:\n    def __init__(self, name, age, city):\n        self.name = name\n        \
+    self.age = age\n        self.city = city\n\n    def get_name(self):\n        return self.name\n\n    def \
+    set_name(self, name):\n        self.name = name\n\n    def get_age(self):\n        return self.age\n\n    def \
+    set_age(self, age):\n        self.age = age\n";
 
 const PROSE: &str = "The old lighthouse stood at the end of the harbour. Every evening the keeper climbed the \
     stairs, lit the lamp, and wrote the names of the ships into his book. One evening in winter a ship came that \
@@ -57,7 +58,7 @@ pub(super) async fn measure(setting: &Setting<'_>, rng: &mut StdRng) -> Result<S
             let prompt = prompt(name, rng);
             let mut uncounted = Default::default();
             let row = if round == 0 { &mut uncounted } else { row };
-            both(row, &doors, &prompt, round).await?;
+            both(row, &doors, name, &prompt).await?;
         }
     }
     Ok(table(&rows))
@@ -67,25 +68,34 @@ pub(super) async fn measure(setting: &Setting<'_>, rng: &mut StdRng) -> Result<S
 fn prompt(name: &str, rng: &mut StdRng) -> String {
     let number: u32 = rng.random();
     match name {
-        "code" => format!("# {number}\n{CODE}"),
-        "prose" => format!("{number}. {PROSE}"),
-        _ => {
-            let letters = (0..NOISE).map(|_| char::from(rng.random_range(b'!'..=b'~')));
-            format!("{number} {}", letters.collect::<String>())
-        }
+        "code" => format!(
+            "# Exercise {number}\n\nThis class works for people:\n\n```python\n{CODE}```\n\nThe same class for \
+             animals, with a getter and a setter for each field:\n\n```python\nclass Animal:\n    def \
+             __init__(self, name, age, owner):\n"
+        ),
+        _ => format!("{number}. {PROSE}"),
     }
 }
 
-async fn both(row: &mut [Values; 2], doors: &[Door; 2], prompt: &str, round: usize) -> Result<()> {
+fn asked(door: &Door, name: &str, prompt: &str) -> Value {
+    let mut body = question(&door.model, prompt, TOKENS);
+    if name == "noise" {
+        body["temperature"] = HOT.into();
+        body["seed"] = 1.into();
+    }
+    body
+}
+
+async fn both(row: &mut [Values; 2], doors: &[Door; 2], name: &str, prompt: &str) -> Result<()> {
     let mut texts = [const { String::new() }; 2];
-    for turn in 0..2 {
-        let at = (round + turn) % 2;
-        let mut told = doors[at].decode(&[prompt.to_owned()], TOKENS).await?;
+    for at in 0..2 {
+        let mut told = doors[at].ask(vec![asked(&doors[at], name, prompt)]).await?;
         row[at].add(decode_speed(&told));
         texts[at] = told.remove(0).text;
     }
+    // A chance's outcome may change with the last bits of a probability.
     ensure!(
-        texts[0] == texts[1],
+        name == "noise" || texts[0] == texts[1],
         "guessing changed the text:\n{texts:?}"
     );
     Ok(())
@@ -106,8 +116,8 @@ fn table(rows: &[[Values; 2]]) -> String {
     }
     let _ = writeln!(
         text,
-        "\nTwo machines {} ms apart, 1 thread each, temperature 0, {TOKENS} tokens; `--speculate auto` beside `off`, no \
-         draft model. Both told the same.",
+        "\nTwo machines {} ms apart, 1 thread each, {TOKENS} tokens; `--speculate auto` beside `off`, no \
+         draft model. Code and prose at temperature 0, where both told the same; noise at temperature {HOT}.",
         RTT.as_millis()
     );
     text

@@ -8,7 +8,7 @@ use super::publisher::MIN_GAP;
 
 /// Adverts at once that others hear: one more than an author says, for a slow path may hold some
 /// back and deliver them together.
-pub(super) const HEARD_AT_ONCE: u32 = 4;
+pub(super) const HEARD_AT_ONCE: u32 = 8;
 
 /// What an author may still say. It fills at the pace of an honest author's fastest adverts.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,9 @@ const SPEED_FACTOR: f32 = 1.25;
 
 /// Neighbours of which each is told as soon as it is measured. A chain of three needs to know how far
 /// two of its machines are from one another, which only they can say; where there are many neighbours,
-/// those who came first are enough.
-const FIRST_NEIGHBOURS: usize = 4;
+/// those who came first are enough: as many as a group dials for
+/// ([`ENOUGH_MEMBERS`](crate::core::groups::ENOUGH_MEMBERS)).
+const FIRST_NEIGHBOURS: usize = 12;
 
 /// Whether others should know of a change at once.
 pub fn is_material(old: &Profile, new: &Profile) -> bool {

@@ -24,7 +24,8 @@ use super::{
 pub const MIN_GAP: Duration = Duration::from_secs(10);
 
 /// Adverts that go before that: a node learns in its first seconds at which addresses and by which
-/// relay it is reached, and what it serves, and until that was told nobody reaches it.
+/// relay it is reached, what it serves, and who is near, and until that was told nobody reaches it or
+/// makes a chain with it.
 const AT_ONCE: u32 = HEARD_AT_ONCE - 1;
 
 /// The least time between two of those: what changes together is told together.

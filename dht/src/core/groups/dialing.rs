@@ -18,9 +18,16 @@ pub const MAX_PLACES: usize = MAX_AUTHORS;
 /// Dials that are remembered: three hours at the fastest pace.
 pub const MAX_ATTEMPTS: usize = 1024;
 
-/// The least time between two dials: six a minute. A group is full after two minutes, and a crowd
-/// that claims to be where we are costs no more than this.
+/// The least time between two dials: six a minute. A crowd that claims to be where we are costs no
+/// more than this.
 pub const DIAL_SPACING: Duration = Duration::from_secs(10);
+
+/// The first dials of all are not held back like that: machines that were started together find
+/// their chain within seconds. As many as a chain needs, with some in vain.
+pub const FIRST_DIALS: u32 = 8;
+
+/// The least time between two of these.
+pub const FIRST_SPACING: Duration = Duration::from_secs(1);
 
 /// How long a peer is left alone after a first dial; doubled at each further one.
 pub const RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -50,6 +57,8 @@ pub(super) struct Dialing {
     attempts: BTreeMap<NodeId, Attempt>,
     /// When the next dial may be.
     slot: Instant,
+    /// So many of the first dials are left.
+    first_left: u32,
 }
 
 impl Dialing {
@@ -58,6 +67,7 @@ impl Dialing {
             places: BTreeMap::new(),
             attempts: BTreeMap::new(),
             slot: now,
+            first_left: FIRST_DIALS,
         }
     }
 
@@ -113,6 +123,7 @@ impl Dialing {
         let nearest = promising.filter(|(_, peer)| !is_connected(peer)).min();
         let (_, peer) = nearest?;
         self.on_dial(peer, now);
+        self.first_left = self.first_left.saturating_sub(1);
         Some(peer)
     }
 
@@ -123,7 +134,11 @@ impl Dialing {
 
     /// Looks again after a while: places, errors and pauses change without a deadline of theirs.
     pub(super) fn rest(&mut self, now: Instant) {
-        self.slot = self.slot.max(now + DIAL_SPACING);
+        let spacing = match self.first_left {
+            0 => DIAL_SPACING,
+            _ => FIRST_SPACING,
+        };
+        self.slot = self.slot.max(now + spacing);
     }
 
     fn is_left_alone(&self, peer: &NodeId, now: Instant) -> bool {

@@ -8,6 +8,33 @@ use crate::core::slots::{KvOp, Reuse, SlotId, Slots};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
+/// How much of the prompts goes into one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// What fits.
+    Full,
+    /// A part, [`Cut::LEAST_TOKENS`] at least: several machines compute one after another, and the
+    /// later ones wait for the first one's batch.
+    Parts,
+}
+
+impl Cut {
+    /// Batches of fewer tokens cost much more for each of them.
+    pub const LEAST_TOKENS: usize = 128;
+
+    /// Of what waits: with two stages and four parts, both compute for three fifths of the time
+    /// that one after the other would take.
+    const PARTS: usize = 4;
+
+    /// Tokens of prompts in the next batch, when so many wait.
+    pub(super) fn most(self, waiting: usize) -> usize {
+        match self {
+            Self::Full => waiting,
+            Self::Parts => waiting.div_ceil(Self::PARTS).max(Self::LEAST_TOKENS),
+        }
+    }
+}
+
 /// What a scheduler works within.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -21,6 +48,8 @@ pub struct Limits {
     pub parked_tokens: usize,
     /// Tokens in a batch, `parallel` at least.
     pub batch_tokens: usize,
+    /// How the prompts that wait are cut, where batches are not filled with them.
+    pub prompts: Cut,
     /// Rows of logits in a batch, more than `parallel`.
     pub batch_outputs: usize,
     /// Jobs that may wait.

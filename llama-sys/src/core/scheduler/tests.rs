@@ -28,6 +28,7 @@ fn limits(cells: u32, parallel: u32, batch_tokens: usize) -> Limits {
         cells,
         parked_tokens: 50,
         batch_tokens,
+        prompts: Cut::Full,
         batch_outputs: parallel as usize + 3,
         queue: 8,
         reuse: Reuse::Any,
@@ -35,10 +36,14 @@ fn limits(cells: u32, parallel: u32, batch_tokens: usize) -> Limits {
 }
 
 fn session(prompt: Vec<u32>, answer: u32) -> Session {
+    session_within(CONTEXT, prompt, answer)
+}
+
+fn session_within(context_length: u32, prompt: Vec<u32>, answer: u32) -> Session {
     let params = SessionParams {
         prompt,
         max_tokens: Some(answer),
-        context_length: CONTEXT,
+        context_length,
         ..SessionParams::default()
     };
     Session::new(params, &Silent, &mut Delta::default()).unwrap()
@@ -186,8 +191,9 @@ proptest! {
     fn every_job_is_answered_within_the_limits(
         actions in prop::collection::vec(action(), 1..40),
         cells in CONTEXT..200, parallel in 1u32..6, batch in 8usize..64, drafts in 0usize..5,
+        prompts in prop::sample::select(vec![Cut::Full, Cut::Parts]),
     ) {
-        let mut bench = Bench::new(limits(cells, parallel, batch));
+        let mut bench = Bench::new(Limits { prompts, ..limits(cells, parallel, batch) });
         bench.drafts = drafts;
         let mut open: Vec<JobId> = Vec::new();
         let mut next = 0;
@@ -246,6 +252,22 @@ fn running_answers_go_on_beside_a_long_prompt() {
         let after = bench.scheduler.session(JobId(0)).unwrap().answer().len();
         assert_eq!(after, before + 1);
     }
+}
+
+#[test]
+fn a_prompt_for_several_machines_comes_in_parts_that_they_compute_at_once() {
+    let parts = Limits {
+        prompts: Cut::Parts,
+        ..limits(1000, 2, 512)
+    };
+    let mut bench = Bench::new(parts);
+    let long = session_within(1000, vec![7; 700], 1);
+    bench.scheduler.submit(JobId(0), long, PLAIN).unwrap();
+    let mut sizes = Vec::new();
+    while bench.finished.is_empty() {
+        sizes.push(bench.round());
+    }
+    assert_eq!(sizes, [175, 132, 128, 128, 128, 9]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use llama_cpp_sys_2 as sys;
 
+use crate::ffi::threads::Pause;
+
 /// How the vectors of a text's tokens become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pooling {
@@ -26,6 +28,8 @@ pub(crate) struct ContextParams {
     pub(crate) sequences: u32,
     /// Threads to compute with.
     pub(crate) threads: u32,
+    /// What they do between two batches.
+    pub(crate) pause: Pause,
     /// Embeddings instead of logits, and how they are pooled.
     pub(crate) embeddings: Option<Pooling>,
     /// The hidden states after the last layer instead of logits: the model's layers are followed

@@ -15,6 +15,7 @@ fn params() -> ContextParams {
         outputs: 4,
         sequences: 2,
         threads: 1,
+        pause: Pause::Spin,
         embeddings: None,
         capture: false,
     }

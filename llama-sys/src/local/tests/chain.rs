@@ -1,6 +1,6 @@
 //! A head and its stages in this process, against the whole model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::gguf::slice::{self, Materialising, SlicePlan, Sliceable};
-use crate::stage::{Back, Forward, FromStage, Precision, SliceConfig};
+use crate::stage::{Back, Forward, FromStage, MAX_IN_FLIGHT, Precision, SliceConfig};
 
 const CONTEXT: u32 = 512;
 const PARALLEL: u32 = 4;
@@ -20,7 +20,7 @@ pub(super) type Fault = Box<dyn Fn(usize, u64, Bytes) -> Option<Bytes> + Send + 
 pub(super) struct Ring {
     pub(super) head: Arc<LocalEngine>,
     carriers: Vec<JoinHandle<()>>,
-    stages: Vec<SliceStage>,
+    _stages: Vec<SliceStage>,
     broken: mpsc::Receiver<String>,
     _folder: TempDir,
 }
@@ -42,6 +42,32 @@ fn head_config(file: &Path, precision: Precision) -> HeadConfig {
     }
 }
 
+fn slice_config(file: PathBuf, precision: Precision) -> SliceConfig {
+    SliceConfig {
+        file,
+        cells: 2 * CONTEXT,
+        sequences: 8,
+        batch_tokens: 64,
+        threads: Some(1),
+        gpu_layers: None,
+        is_last: false,
+        input_scale: 1.0,
+        precision,
+        memory_limit_bytes: None,
+    }
+}
+
+fn cut(source: &crate::gguf::Model, plan: SlicePlan, to: PathBuf) -> PathBuf {
+    let order = Materialising {
+        plan: Arc::new(plan),
+        files: &source.files,
+        to: &to,
+        budget_bytes: u64::MAX,
+    };
+    slice::materialise(&order, &mut |_, _| true).unwrap();
+    to
+}
+
 /// How a head is loaded.
 pub(super) type MakeHead = dyn Fn(&HeadConfig) -> (LocalEngine, mpsc::Receiver<FromHead>) + Sync;
 
@@ -61,17 +87,7 @@ impl Ring {
         let source = crate::gguf::Model::open(moe().model).unwrap();
         let layers = source.facts.layers;
         let sliceable = Sliceable::of(&source.headers).unwrap();
-        let cut = |name: &str, plan: SlicePlan| {
-            let file = folder.path().join(name);
-            let order = Materialising {
-                plan: Arc::new(plan),
-                files: &source.files,
-                to: &file,
-                budget_bytes: u64::MAX,
-            };
-            slice::materialise(&order, &mut |_, _| true).unwrap();
-            file
-        };
+        let cut = |name: &str, plan: SlicePlan| cut(&source, plan, folder.path().join(name));
         let file = cut("head.gguf", sliceable.head().unwrap());
         let (head, from_head) = make(&head_config(&file, precision));
         let head = Arc::new(head);
@@ -81,16 +97,8 @@ impl Ring {
         for (number, end) in ends.iter().enumerate() {
             let plan = sliceable.stage(begin..*end).unwrap();
             let config = SliceConfig {
-                file: cut(&format!("{number}.gguf"), plan),
-                cells: 2 * CONTEXT,
-                sequences: 8,
-                batch_tokens: 64,
-                threads: Some(1),
-                gpu_layers: None,
                 is_last: *end == layers,
-                input_scale: 1.0,
-                precision,
-                memory_limit_bytes: None,
+                ..slice_config(cut(&format!("{number}.gguf"), plan), precision)
             };
             stages.push(SliceStage::load(&config, |_| true).unwrap());
             begin = *end;
@@ -128,7 +136,7 @@ impl Ring {
         Self {
             head,
             carriers,
-            stages,
+            _stages: stages,
             broken,
             _folder: folder,
         }
@@ -138,9 +146,6 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         self.carriers.iter().for_each(JoinHandle::abort);
-        // Their threads end once the carriers are gone: not on a thread that those need for it.
-        let stages = std::mem::take(&mut self.stages);
-        tokio::task::block_in_place(|| drop(stages));
     }
 }
 
@@ -385,6 +390,30 @@ async fn bytes_that_are_no_payload_end_the_ring() {
         let told = tokio::time::timeout(PATIENCE, ring.broken.recv()).await;
         assert!(told.unwrap().is_some());
     }
+}
+
+#[test]
+fn a_stage_that_nobody_listens_to_is_dropped_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = crate::gguf::Model::open(moe().model).unwrap();
+    let plan = Sliceable::of(&source.headers).unwrap().stage(0..2).unwrap();
+    let file = cut(&source, plan, folder.path().join("slice.gguf"));
+    let stage = SliceStage::load(&slice_config(file, Precision::F32), |_| true);
+    let (stage, said) = stage.unwrap();
+    let payloads = stage.payloads();
+    // As many as are said and not read, one that cannot be said, and as many that wait.
+    for _ in 0..=2 * MAX_IN_FLIGHT {
+        payloads
+            .blocking_send(Bytes::from_static(b"no payload"))
+            .unwrap();
+    }
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(stage);
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(PATIENCE).unwrap();
+    drop((payloads, said));
 }
 
 #[tokio::test(flavor = "multi_thread")]
