@@ -35,7 +35,8 @@ use rand::Rng;
 use self::{dialing::Dialing, measured::Measured, role::RoleClock};
 pub use self::{
     dialing::{
-        DIAL_SPACING, FIRST_DIALS, FIRST_SPACING, MAX_ATTEMPTS, MAX_GUESS_ERROR, MAX_PLACES, MAX_RETRY_AFTER, RETRY_AFTER,
+        DIAL_SPACING, FIRST_DIALS, FIRST_SPACING, MAX_ATTEMPTS, MAX_GUESS_ERROR, MAX_PLACES,
+        MAX_RETRY_AFTER, RETRY_AFTER,
     },
     event::{Input, Output, Path, Role},
     measured::{FRESH_EVERY, FRESH_PROBES, MEMBER_EVERY, SELDOM_EVERY, SUSPECT_EVERY},

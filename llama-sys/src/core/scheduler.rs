@@ -31,6 +31,8 @@ pub struct Scheduler {
     queue: Admission<JobId>,
     jobs: BTreeMap<JobId, Job>,
     running: usize,
+    /// Batches that decoding jobs are spread over.
+    batches: usize,
 }
 
 impl Scheduler {
@@ -43,7 +45,13 @@ impl Scheduler {
             limits,
             jobs: BTreeMap::new(),
             running: 0,
+            batches: 1,
         }
+    }
+
+    /// From now on decoding jobs are spread over so many batches, which are under way at once.
+    pub fn spread(&mut self, batches: usize) {
+        self.batches = batches.max(1);
     }
 
     /// Takes a job whose id is larger than all before. Gives its session back if the queue is
@@ -220,6 +228,7 @@ impl Scheduler {
             .filter(|(_, j)| active(j))
             .map(|(id, j)| (*id, j))
             .collect();
+        let jobs = self.of_one_batch(jobs);
         let decoding = jobs.iter().filter(|(_, j)| j.decodes());
         let decoding: usize = decoding.map(|(_, j)| j.session.uncomputed()).sum();
         let outputs = self.outputs_each(&jobs);
@@ -243,6 +252,22 @@ impl Scheduler {
                 (*id, if j.decodes() { all } else { share })
             })
             .collect()
+    }
+
+    /// Without the decoding jobs that belong in another batch: those go as soon as this one is on
+    /// its way.
+    fn of_one_batch<'a>(&self, mut jobs: Vec<(JobId, &'a Job)>) -> Vec<(JobId, &'a Job)> {
+        if self.batches > 1 {
+            let running = self.jobs.values().filter(|j| j.place.is_some());
+            let decoding = running.filter(|j| j.decodes()).count();
+            let mut left = decoding.div_ceil(self.batches);
+            jobs.retain(|(_, j)| {
+                let stays = !j.decodes() || left > 0;
+                left -= usize::from(stays && j.decodes());
+                stays
+            });
+        }
+        jobs
     }
 
     /// Rows of logits that each job with `all_outputs` may have.

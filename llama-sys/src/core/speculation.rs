@@ -26,7 +26,7 @@ mod windows;
 pub use acceptance::Acceptance;
 pub use costs::Costs;
 pub use drafter::{Drafter, Proposal, Sources};
-pub use pace::Pace;
+pub use pace::{Pace, Spent};
 pub use shadow::{SHADOW_TOKENS, Shadow};
 pub use verdict::{Expectation, Sampled, Verdict, verdict};
 pub use windows::{Judged, MAX_WINDOWS, ResultError, Trial, WindowId, Windows};

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::core::scheduler::{JobId, Work};
 use crate::core::slots::KvOp;
-use crate::core::speculation::WindowId;
+use crate::core::speculation::{Spent, WindowId};
 use crate::ffi::table::{EmbeddingTable, LookupError};
 use crate::stage::{
     Back, Forward, FromHead, MAX_IN_FLIGHT, Opening, Part, PayloadError, Precision, TokenRows,
@@ -155,7 +155,7 @@ impl Chain {
             open: departure.open,
             close: std::mem::take(&mut self.closed),
             failures: Vec::new(),
-            spent: Duration::ZERO,
+            spent: Spent::default(),
             hidden,
         };
         let payload = FromHead::Forward(forward.encode()?);

@@ -282,7 +282,7 @@ impl Host {
                 batch: forward.batch,
                 given: std::mem::take(&mut self.outcome.given),
                 failures,
-                spent: forward.spent.saturating_add(self.outcome.spent),
+                spent: forward.spent.and(self.outcome.spent),
             };
             return Ok(FromStage::Back(back.encode()?));
         }
@@ -299,7 +299,7 @@ impl Host {
         }
         let next = Forward {
             failures,
-            spent: forward.spent.saturating_add(self.outcome.spent),
+            spent: forward.spent.and(self.outcome.spent),
             hidden: TokenRows {
                 precision: self.precision,
                 width,

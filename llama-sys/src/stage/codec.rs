@@ -17,6 +17,7 @@ use super::wire;
 use super::{Back, Forward, Opening, Part, Precision, TokenRows, Voice, Wanted};
 use crate::core::scheduler::JobId;
 use crate::core::slots::{KvOp, ParkId, SlotId};
+use crate::core::speculation::Spent;
 use crate::wire::{grammar_from_wire, grammar_to_wire};
 
 /// Bytes of a payload at most: 256 rows of 8,192 exact numbers are 8 MiB less what the head of the
@@ -73,7 +74,8 @@ impl Forward {
             failures: self.failures.into_iter().map(failure_to_wire).collect(),
             precision: self.hidden.precision.id(),
             width: small(self.hidden.width),
-            spent_micros: micros(self.spent),
+            spent_micros: micros(self.spent.total),
+            slowest_micros: micros(self.spent.slowest),
         };
         frame(&head, &self.hidden.bytes)
     }
@@ -105,7 +107,10 @@ impl Forward {
             open: collect(head.open, opening_from_wire)?,
             close: head.close.into_iter().map(JobId).collect(),
             failures: collect(head.failures, failure_from_wire)?,
-            spent: Duration::from_micros(head.spent_micros),
+            spent: Spent {
+                total: Duration::from_micros(head.spent_micros),
+                slowest: Duration::from_micros(head.slowest_micros),
+            },
             hidden: TokenRows {
                 precision,
                 width,
@@ -126,7 +131,8 @@ impl Back {
             batch: self.batch,
             given: self.given.into_iter().map(given_to_wire).collect(),
             failures: self.failures.into_iter().map(failure_to_wire).collect(),
-            spent_micros: micros(self.spent),
+            spent_micros: micros(self.spent.total),
+            slowest_micros: micros(self.spent.slowest),
         };
         frame(&head, &[])
     }
@@ -145,7 +151,10 @@ impl Back {
             batch: head.batch,
             given: collect(head.given, given_from_wire)?,
             failures: collect(head.failures, failure_from_wire)?,
-            spent: Duration::from_micros(head.spent_micros),
+            spent: Spent {
+                total: Duration::from_micros(head.spent_micros),
+                slowest: Duration::from_micros(head.slowest_micros),
+            },
         })
     }
 }

@@ -1,12 +1,11 @@
 //! The types of a batch on its way round: plain data.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::Precision;
 use crate::core::scheduler::JobId;
 use crate::core::slots::{KvOp, ParkId, SlotId};
+use crate::core::speculation::Spent;
 use crate::engine::{Grammar, Sampling};
 
 /// What is wanted of the rows of a part.
@@ -97,7 +96,7 @@ pub struct Forward {
     /// What earlier stages could not do.
     pub failures: Vec<Failure>,
     /// Time that earlier stages computed.
-    pub spent: Duration,
+    pub spent: Spent,
     /// The hidden states of all rows.
     pub hidden: TokenRows,
 }
@@ -218,5 +217,5 @@ pub struct Back {
     /// What was not computed.
     pub failures: Vec<Failure>,
     /// Time that all stages computed.
-    pub spent: Duration,
+    pub spent: Spent,
 }

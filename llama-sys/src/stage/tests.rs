@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::scheduler::JobId;
 use crate::core::slots::{KvOp, ParkId, SlotId};
+use crate::core::speculation::Spent;
 use crate::engine::{Grammar, Sampling};
 
 fn slot() -> impl Strategy<Value = SlotId> {
@@ -183,7 +184,9 @@ fn forward() -> impl Strategy<Value = Forward> {
             open,
             close,
             failures,
-            spent: Duration::from_micros(batch / 5),
+            spent: Spent::default()
+                .and(Duration::from_micros(batch / 7))
+                .and(Duration::from_micros(batch / 5)),
         },
     )
 }
@@ -199,7 +202,7 @@ proptest! {
     fn backs_come_through(
         batch in any::<u64>(), given in vec(given(), 0..5), failures in vec(failure(), 0..5)
     ) {
-        let spent = Duration::from_micros(batch / 5);
+        let spent = Spent::default().and(Duration::from_micros(batch / 5));
         let back = Back { ring: batch / 3, batch, given, failures, spent };
         prop_assert_eq!(Back::decode(back.clone().encode().unwrap()).unwrap(), back);
     }
@@ -244,7 +247,7 @@ fn rows_and_parts_must_agree() {
         open: Vec::new(),
         close: Vec::new(),
         failures: Vec::new(),
-        spent: Duration::ZERO,
+        spent: Spent::default(),
     };
     let mut numbers = Vec::new();
     forward.hidden.take(1, 1, &mut numbers);
@@ -279,7 +282,7 @@ fn what_is_too_large_is_not_sent() {
         open: Vec::new(),
         close: Vec::new(),
         failures: Vec::new(),
-        spent: Duration::ZERO,
+        spent: Spent::default(),
         hidden: TokenRows {
             precision: Precision::F32,
             width: 8192,
@@ -303,7 +306,7 @@ fn golden_bytes() {
             logprob: None,
         }],
         failures: vec![Failure::Slot(SlotId(2))],
-        spent: Duration::ZERO,
+        spent: Spent::default(),
     };
     let bytes = back.encode().unwrap();
     assert_eq!(

@@ -25,6 +25,8 @@ pub(super) struct Forward {
     pub(super) ring: u64,
     #[prost(uint64, tag = "10")]
     pub(super) spent_micros: u64,
+    #[prost(uint64, tag = "11")]
+    pub(super) slowest_micros: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -155,6 +157,8 @@ pub(super) struct Back {
     pub(super) ring: u64,
     #[prost(uint64, tag = "5")]
     pub(super) spent_micros: u64,
+    #[prost(uint64, tag = "6")]
+    pub(super) slowest_micros: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -135,8 +135,9 @@ impl<'a> Trial<'a> {
                 Ok(told) => {
                     ensure!(
                         told[0].text == self.expected,
-                        "another answer: {}",
-                        told[0].text
+                        "another answer: {:?} instead of {:?}",
+                        told[0].text,
+                        self.expected
                     );
                     return Ok(());
                 }

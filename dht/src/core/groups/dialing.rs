@@ -1,4 +1,5 @@
-//! Whom to dial because its coordinate promises that it is near.
+//! Whom to dial because its coordinate promises that it is near; at first, while nobody's coordinate
+//! says much, whoever is known.
 //!
 //! A coordinate is a claim, and a guess is not a measurement: each dial counts as a failure until
 //! the peer turns out to be near, and a peer that failed is left alone for a time that doubles.
@@ -22,8 +23,9 @@ pub const MAX_ATTEMPTS: usize = 1024;
 /// more than this.
 pub const DIAL_SPACING: Duration = Duration::from_secs(10);
 
-/// The first dials of all are not held back like that: machines that were started together find
-/// their chain within seconds. As many as a chain needs, with some in vain.
+/// The first dials of all are not held back like that, and need no promise: machines that were started
+/// together have no coordinates yet, and are to find their chain within seconds. As many as a chain
+/// needs, with some in vain.
 pub const FIRST_DIALS: u32 = 8;
 
 /// The least time between two of these.
@@ -104,23 +106,24 @@ impl Dialing {
         self.attempts.remove(peer);
     }
 
-    /// The nearest that promises to be near, is not connected, and is not left alone.
+    /// The nearest that promises to be near, is not connected, and is not left alone; among the first
+    /// dials those without a promise come last.
     pub(super) fn take(
         &mut self,
         own: &Coordinate,
         is_connected: impl Fn(&NodeId) -> bool,
         now: Instant,
     ) -> Option<NodeId> {
-        if now < self.slot || own.error() > MAX_GUESS_ERROR {
+        if now < self.slot {
             return None;
         }
-        let promising = self.places.iter().filter_map(|(peer, known)| {
-            let place = known.place.filter(|_| known.is_dialable)?;
-            let distance = own.distance(&place);
-            let is_promise = place.error() <= MAX_GUESS_ERROR && distance <= JOIN_MAX;
-            (is_promise && !self.is_left_alone(peer, now)).then_some((distance, *peer))
+        let any = (self.first_left > 0).then_some(Duration::MAX);
+        let dialable = self.places.iter().filter(|(_, known)| known.is_dialable);
+        let wanted = dialable.filter_map(|(peer, known)| {
+            let distance = promise(own, known.place.as_ref()).or(any)?;
+            (!self.is_left_alone(peer, now)).then_some((distance, *peer))
         });
-        let nearest = promising.filter(|(_, peer)| !is_connected(peer)).min();
+        let nearest = wanted.filter(|(_, peer)| !is_connected(peer)).min();
         let (_, peer) = nearest?;
         self.on_dial(peer, now);
         self.first_left = self.first_left.saturating_sub(1);
@@ -162,4 +165,10 @@ impl Dialing {
             },
         );
     }
+}
+
+/// How far away a place is that promises to be near, by coordinates that are worth something.
+fn promise(own: &Coordinate, place: Option<&Coordinate>) -> Option<Duration> {
+    let place = place.filter(|place| own.error().max(place.error()) <= MAX_GUESS_ERROR)?;
+    Some(own.distance(place)).filter(|distance| *distance <= JOIN_MAX)
 }

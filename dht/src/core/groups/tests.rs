@@ -96,6 +96,23 @@ impl World {
         self.now = end;
     }
 
+    /// The dials that need no promise are spent, on peers that are gone.
+    fn spend_first_dials(&mut self) {
+        let peers = || (900..).take(FIRST_DIALS as usize).map(id);
+        for peer in peers() {
+            self.handle(Input::Said {
+                peer,
+                place: None,
+                is_dialable: true,
+            });
+        }
+        self.run(FIRST_SPACING * FIRST_DIALS);
+        peers().for_each(|peer| self.handle(Input::Silent(peer)));
+        assert_eq!(self.dials.len(), FIRST_DIALS as usize);
+        self.dials.clear();
+        self.run(DIAL_SPACING);
+    }
+
     fn say(&mut self, peer: u16, place: Coordinate) {
         self.handle(Input::Said {
             peer: id(peer),
@@ -230,6 +247,7 @@ fn a_full_group_keeps_its_members_and_takes_the_nearest_after() {
 #[test]
 fn the_promising_are_dialled_nearest_first_and_failures_are_remembered() {
     let mut world = World::new(at(0.0, 0.1));
+    world.spend_first_dials();
     world.say(2, at(30.0, 0.1));
     world.say(1, at(60.0, 0.1));
     world.say(3, at(200.0, 0.1));
@@ -260,8 +278,29 @@ fn the_promising_are_dialled_nearest_first_and_failures_are_remembered() {
 }
 
 #[test]
+fn the_first_dials_need_no_promise_and_are_a_second_apart() {
+    let mut world = World::new(Coordinate::default());
+    world.say(2, at(500.0, 0.9));
+    world.say(1, at(1.0, 0.1));
+    for peer in [3, 4] {
+        world.handle(Input::Said {
+            peer: id(peer),
+            place: None,
+            is_dialable: peer == 3,
+        });
+    }
+    world.run(FIRST_SPACING * 4);
+    let mut dialled: Vec<_> = world.dials.iter().map(|(_, peer)| *peer).collect();
+    dialled.sort_unstable();
+    let mut wanted = [id(1), id(2), id(3)];
+    wanted.sort_unstable();
+    assert_eq!(dialled, wanted, "who cannot be dialled is not");
+}
+
+#[test]
 fn an_unsure_node_and_one_with_company_dial_nobody() {
     let mut world = World::new(Coordinate::default());
+    world.spend_first_dials();
     world.say(1, at(1.0, 0.1));
     world.run(ms(60_000));
     assert!(world.dials.is_empty(), "its own coordinate says nothing");
@@ -278,6 +317,7 @@ fn an_unsure_node_and_one_with_company_dial_nobody() {
 #[test]
 fn a_crowd_that_claims_to_be_near_costs_six_dials_a_minute() {
     let mut world = World::new(at(0.0, 0.1));
+    world.spend_first_dials();
     for peer in 0..1200 {
         world.say(peer, at(2.0, 0.05));
     }

@@ -191,10 +191,11 @@ proptest! {
     fn every_job_is_answered_within_the_limits(
         actions in prop::collection::vec(action(), 1..40),
         cells in CONTEXT..200, parallel in 1u32..6, batch in 8usize..64, drafts in 0usize..5,
-        prompts in prop::sample::select(vec![Cut::Full, Cut::Parts]),
+        prompts in prop::sample::select(vec![Cut::Full, Cut::Parts]), batches in 1_usize..5,
     ) {
         let mut bench = Bench::new(Limits { prompts, ..limits(cells, parallel, batch) });
         bench.drafts = drafts;
+        bench.scheduler.spread(batches);
         let mut open: Vec<JobId> = Vec::new();
         let mut next = 0;
         for action in actions {
@@ -268,6 +269,38 @@ fn a_prompt_for_several_machines_comes_in_parts_that_they_compute_at_once() {
         sizes.push(bench.round());
     }
     assert_eq!(sizes, [175, 132, 128, 128, 128, 9]);
+}
+
+#[test]
+fn decoding_jobs_are_spread_over_batches_that_are_under_way_at_once() {
+    let mut scheduler = Scheduler::new(limits(200, 5, 64));
+    for id in 0..5 {
+        let prompt = vec![u32::try_from(id).unwrap() + 1; 2];
+        scheduler
+            .submit(JobId(id), session(prompt, 9), PLAIN)
+            .unwrap();
+    }
+    let mut plan = Plan::default();
+    // Prompts are not held back: whoever waits for a first token goes at once.
+    scheduler.plan(&mut plan);
+    assert_eq!(plan.work.len(), 5);
+    scheduler.dispatched(&plan.work);
+    for id in 0..5 {
+        let session = scheduler.session_mut(JobId(id)).unwrap();
+        session.sampled(0, None, &Silent, &mut Delta::default());
+        scheduler.settled(JobId(id), &mut Vec::new());
+    }
+    scheduler.spread(3);
+    let mut sizes = Vec::new();
+    loop {
+        scheduler.plan(&mut plan);
+        if plan.work.is_empty() {
+            break;
+        }
+        scheduler.dispatched(&plan.work);
+        sizes.push(plan.work.len());
+    }
+    assert_eq!(sizes, [2, 2, 1]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Runner {
     /// A batch came back around the ring.
     pub(super) fn on_landed(&mut self, landed: Landed) {
         let Landed { parts, back, took } = landed;
-        self.on_computed(&parts, back.spent.min(took), &back.failures);
+        self.on_computed(&parts, back.spent.total.min(took), &back.failures);
         if back.failures.is_empty() && decoded_rows(&parts).is_some() {
             self.pace.on_trip(took, back.spent);
         }

@@ -8,7 +8,7 @@ use crate::core::session::{Session, Step};
 use crate::local::chain::{Departure, Flown};
 use crate::local::ring::Ring;
 use crate::local::stage::Rows;
-use crate::stage::{Opening, Part, Wanted};
+use crate::stage::{MAX_IN_FLIGHT, Opening, Part, Wanted};
 
 impl Runner {
     /// Plans batches as long as there is something to compute and room for it. False if there was
@@ -29,6 +29,8 @@ impl Runner {
     fn turn(&mut self) -> bool {
         let mut plan = std::mem::take(&mut self.buffers.plan);
         self.draft();
+        self.scheduler
+            .spread(self.pace.batches().min(MAX_IN_FLIGHT));
         self.scheduler.plan(&mut plan);
         for (position, id) in (0u32..).zip(self.scheduler.waiting()) {
             if let Some(task) = self.tasks.get_mut(&id) {
