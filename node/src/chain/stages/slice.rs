@@ -322,3 +322,6 @@ async fn until_cut(cuts: &mut watch::Receiver<Target>, ring: Target) {
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+mod tests;
