@@ -18,4 +18,5 @@ pub mod session;
 pub mod slots;
 pub mod speculation;
 pub mod suspects;
+pub mod tempo;
 pub mod text;

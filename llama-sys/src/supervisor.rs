@@ -36,7 +36,7 @@ use head::RING_CHANNEL;
 pub use head::{HeadWorkerConfig, RingPort, RingTeller};
 pub(crate) use life::{Life, LifeEvent};
 pub(crate) use process::Launch;
-pub use slice::{SliceState, SliceWorker, SliceWorkerConfig};
+pub use slice::{Meter, SliceState, SliceWorker, SliceWorkerConfig};
 
 /// Requests and credits on their way to the actor, which never waits for anybody.
 const COMMAND_CHANNEL: usize = 256;

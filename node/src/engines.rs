@@ -17,7 +17,7 @@ use crate::core::sizing::{Size, Wish, size};
 use crate::drafts::{Draft, Drafts};
 use crate::models::{LocalModel, Models, ResolveError};
 use crate::planning::HEAD_BYTES;
-use crate::residency::{ExamineError, Examined, Loader, Starting};
+use crate::residency::{ExamineError, Examined, Loader, Starting, Version};
 
 /// Requests that wait for a sequence of one model, at most: what a machine answers within some
 /// minutes. Beyond it clients get 503 and try again.
@@ -96,6 +96,7 @@ impl Loader for Engines {
             need_bytes,
             facts: found.facts,
             seen_by,
+            version: Version(found.version),
         })
     }
 

@@ -92,6 +92,8 @@ pub struct LocalModel {
     pub external: bool,
     /// Bytes of all files.
     pub size_bytes: u64,
+    /// Another number after the files were replaced.
+    pub version: u64,
 }
 
 /// What the store takes.
@@ -168,13 +170,14 @@ impl Models {
     pub async fn resolve(&self, name: &str) -> Result<LocalModel, ResolveError> {
         let record = self.inner.find(name)?;
         let files = self.inner.paths(&record);
-        let facts = self.inner.facts(&record, &files).await?;
+        let (facts, version) = self.inner.facts(&record, &files).await?;
         Ok(LocalModel {
             name: record.name.clone(),
             files,
             facts,
             external: record.source.is_external(),
             size_bytes: record.size(),
+            version,
         })
     }
 
@@ -230,7 +233,7 @@ impl Models {
         let record = task.await.map_err(|_| PullError::Ended)??;
         let files = self.inner.paths(&record);
         let facts = self.inner.facts(&record, &files).await;
-        let facts = facts.map_err(|error| PullError::Shared(error.to_string()))?;
+        let (facts, version) = facts.map_err(|error| PullError::Shared(error.to_string()))?;
         let (external, size_bytes) = (true, record.size());
         Ok(LocalModel {
             name: record.name,
@@ -238,6 +241,7 @@ impl Models {
             facts,
             external,
             size_bytes,
+            version,
         })
     }
 

@@ -2,7 +2,7 @@
 //! known of the swarm go to [`core::planner`](crate::core::planner), which decides. Nothing is
 //! loaded and nobody is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use protocol::{ModelName, NodeId};
 use web::manage::PlanReport;
 
 use crate::config::Config;
-use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape, Vacancy};
+use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape, Slices, Vacancy};
 use crate::core::profile::device;
 use crate::core::ranking::Level;
 use crate::core::sizing::{MIN_CONTEXT, Size, Wish, size};
@@ -102,15 +102,52 @@ pub struct Seeking<'a> {
     pub size: Size,
     /// Which layers, and beside whom.
     pub vacancy: &'a Vacancy,
-    /// Peers that are left out.
-    pub without: &'a BTreeSet<NodeId>,
+    /// What is known against peers.
+    pub caution: &'a Caution,
 }
 
-/// A model and its files.
-struct Known {
+/// A ring that works, and has a slow stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Working<'a> {
+    /// What its stages have room for.
+    pub size: Size,
+    /// Its stages.
+    pub ring: &'a [(NodeId, Range<u32>)],
+    /// Stages that are loaded beside it.
+    pub spares: &'a [(NodeId, Range<u32>)],
+    /// Tokens that another ring would have to replay.
+    pub replayed: u64,
+    /// What is known against peers.
+    pub caution: &'a Caution,
+}
+
+/// What is known against peers.
+#[derive(Debug, Clone, Default)]
+pub struct Caution {
+    /// These are left out.
+    pub without: BTreeSet<NodeId>,
+    /// These are so many times slower than they say.
+    pub slow: BTreeMap<NodeId, f64>,
+}
+
+/// A model as its files were when they were looked at: whatever is put in their place, plans for it
+/// stay plans for these.
+#[derive(Clone)]
+pub struct Subject {
     model: ModelName,
-    found: LocalModel,
-    parts: Parts,
+    facts: Arc<ModelFacts>,
+    parts: Arc<Parts>,
+}
+
+impl Subject {
+    /// Of a model whose headers were read.
+    pub fn of(model: ModelName, read: &Model) -> Self {
+        Self {
+            model,
+            facts: Arc::new(read.facts.clone()),
+            parts: Arc::new(Parts::of(read)),
+        }
+    }
 }
 
 /// Why nothing can be planned.
@@ -158,51 +195,48 @@ impl Sources {
     /// # Errors
     /// See [`PlanError`]; that there is no plan is an answer.
     pub async fn plan(&self, name: &str) -> Result<Planned, PlanError> {
-        self.plan_without(name, &BTreeSet::new()).await
+        let subject = self.subject(name).await?;
+        Ok(self.plan_of(&subject, &Caution::default()).await)
     }
 
-    /// The same, leaving these peers out.
-    ///
-    /// # Errors
-    /// As [`Sources::plan`].
-    pub async fn plan_without(
-        &self,
-        name: &str,
-        without: &BTreeSet<NodeId>,
-    ) -> Result<Planned, PlanError> {
-        let Known {
-            model,
-            found,
-            parts,
-        } = self.known(name).await?;
-        let surroundings = self.surroundings(&model, found.facts.layers, without).await;
-        Ok(self.best(model, &found.facts, &parts, &surroundings))
+    /// The same for a model whose files were looked at before.
+    pub async fn plan_of(&self, subject: &Subject, caution: &Caution) -> Planned {
+        let surroundings = self.surroundings(subject, caution).await;
+        self.best(subject, &surroundings)
     }
 
     /// Who could hold layers beside a ring, or instead of a stage that it lost.
-    ///
-    /// # Errors
-    /// As [`Sources::plan`].
-    pub async fn stand_ins(
-        &self,
-        name: &str,
-        seeking: &Seeking<'_>,
-    ) -> Result<Vec<(NodeId, Range<u32>)>, PlanError> {
-        let Known {
-            model,
-            found,
-            parts,
-        } = self.known(name).await?;
-        let layers = found.facts.layers;
-        let surroundings = self.surroundings(&model, layers, seeking.without).await;
-        let precision = self.settings.precision;
-        let shape = model::shape(&found.facts, &parts.bytes, seeking.size, 0, precision);
+    pub async fn stand_ins(&self, subject: &Subject, seeking: &Seeking<'_>) -> Slices {
+        let surroundings = self.surroundings(subject, seeking.caution).await;
+        let shape = self.stage_shape(subject, seeking.size);
         let question = self.question(&shape, &surroundings, &|_| true, seeking.size);
-        Ok(planner::stand_ins(&question, seeking.vacancy))
+        planner::stand_ins(&question, seeking.vacancy)
     }
 
-    /// What is known of a model's files.
-    async fn known(&self, name: &str) -> Result<Known, PlanError> {
+    /// A ring that is clearly better than one with slow stages: a spare or somebody else in place of
+    /// these, or another plan altogether.
+    pub async fn better(&self, subject: &Subject, working: &Working<'_>) -> Option<Slices> {
+        let surroundings = self.surroundings(subject, working.caution).await;
+        let shape = Shape {
+            // It is a chain because this machine does not hold it.
+            whole_bytes: u64::MAX,
+            ..self.stage_shape(subject, working.size)
+        };
+        let may_cut = |layer| subject.parts.cuts.contains(&layer);
+        let question = self.question(&shape, &surroundings, &may_cut, working.size);
+        let is_slow = |peer: &NodeId| working.caution.slow.contains_key(peer);
+        let others = planner::others(&question, working.ring, working.spares, &is_slow);
+        planner::change(&question, working.ring, others, working.replayed)
+    }
+
+    /// What stages weigh; what the whole model does is left out.
+    fn stage_shape(&self, subject: &Subject, size: Size) -> Shape {
+        let precision = self.settings.precision;
+        model::shape(&subject.facts, &subject.parts.bytes, size, 0, precision)
+    }
+
+    /// A model that is here, as its files are now.
+    async fn subject(&self, name: &str) -> Result<Subject, PlanError> {
         let found = self.models.resolve(name).await?;
         let unusable = |cause: String| PlanError::Unusable {
             model: found.name.clone(),
@@ -210,21 +244,16 @@ impl Sources {
         };
         let model: ModelName = (found.name.parse())
             .map_err(|_| unusable("its full name is no model's name".into()))?;
-        let parts = parts(&found).await.map_err(unusable)?;
-        Ok(Known {
+        let read = read(&found).await.map_err(unusable)?;
+        Ok(Subject {
             model,
-            found,
-            parts,
+            parts: Arc::new(Parts::of(&read)),
+            facts: found.facts,
         })
     }
 
-    fn best(
-        &self,
-        model: ModelName,
-        facts: &ModelFacts,
-        parts: &Parts,
-        surroundings: &Surroundings,
-    ) -> Planned {
+    fn best(&self, subject: &Subject, surroundings: &Surroundings) -> Planned {
+        let (facts, parts) = (&*subject.facts, &*subject.parts);
         let (wish, precision) = (self.settings.wish, self.settings.precision);
         let own = surroundings.peers.iter().find(|p| p.node == self.node);
         let own_bytes = own.map_or(0, |own| own.free_bytes);
@@ -236,7 +265,7 @@ impl Sources {
             let is_last = wish.context.is_some() || size.cells / 2 < MIN_CONTEXT;
             if outcome.is_ok() || is_last {
                 return Planned {
-                    model,
+                    model: subject.model.clone(),
                     shape,
                     size,
                     outcome,
@@ -275,15 +304,11 @@ impl Sources {
         }
     }
 
-    async fn surroundings(
-        &self,
-        model: &ModelName,
-        layers: u32,
-        without: &BTreeSet<NodeId>,
-    ) -> Surroundings {
+    async fn surroundings(&self, subject: &Subject, caution: &Caution) -> Surroundings {
+        let model = &subject.model;
         let asking = Asking {
             model,
-            layers,
+            layers: subject.facts.layers,
             node: self.node,
             is_member: self.network.as_ref().is_some_and(Network::is_private),
             privacy: &self.settings.privacy,
@@ -305,7 +330,8 @@ impl Sources {
             distances = swarm::distances(self.node, &view.peers);
         }
         for peer in &mut peers {
-            peer.is_allowed &= !without.contains(&peer.node);
+            peer.is_allowed &= !caution.without.contains(&peer.node);
+            peer.slowdown = caution.slow.get(&peer.node).copied().unwrap_or(1.0);
         }
         Surroundings { peers, distances }
     }
@@ -331,15 +357,21 @@ struct Parts {
     cuts: BTreeSet<u32>,
 }
 
-/// What each part of the model weighs, and where it may be cut; reads the headers.
-async fn parts(found: &LocalModel) -> Result<Parts, String> {
+impl Parts {
+    /// What each part of the model weighs, and where it may be cut.
+    fn of(model: &Model) -> Self {
+        let cuts = Sliceable::of(&model.headers).map(|sliceable| sliceable.cuts());
+        Self {
+            bytes: LayerBytes::of(model),
+            cuts: cuts.unwrap_or_default().into_iter().collect(),
+        }
+    }
+}
+
+/// Reads the headers.
+async fn read(found: &LocalModel) -> Result<Model, String> {
     let file: PathBuf = found.files.first().cloned().ok_or("it has no files")?;
     let read = tokio::task::spawn_blocking(move || Model::open(file));
     let model = read.await.map_err(|error| error.to_string())?;
-    let model = model.map_err(|error| error.to_string())?;
-    let cuts = Sliceable::of(&model.headers).map(|sliceable| sliceable.cuts());
-    Ok(Parts {
-        bytes: LayerBytes::of(&model),
-        cuts: cuts.unwrap_or_default().into_iter().collect(),
-    })
+    model.map_err(|error| error.to_string())
 }

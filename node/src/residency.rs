@@ -25,6 +25,7 @@ pub use self::lease::Lease;
 use self::lease::{Note, Notes};
 pub use self::view::{Seen, View};
 use crate::core::ranking::Level;
+pub use crate::core::residency::Version;
 use crate::core::residency::{Policy, Refusal, Ticket};
 use crate::speeds::Speeds;
 
@@ -43,6 +44,8 @@ pub struct Examined {
     /// Who may see the text of its requests: peers too where it runs as a chain over them, since
     /// hidden states tell it.
     pub seen_by: Level,
+    /// The files that its name means now.
+    pub version: Version,
 }
 
 /// Why a model is not even tried.

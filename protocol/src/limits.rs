@@ -260,6 +260,10 @@ pub const MAX_LEASE_CAUSE_BYTES: usize = 256;
 /// One token through the layers of a stage, seconds: a disk that swaps; slower is of no use.
 pub const MAX_DECODE_SECONDS: f32 = 3600.0;
 
+/// How many times slower than at its best a stage says to be: a millisecond that became a quarter
+/// of an hour.
+pub const MAX_SLOWNESS: f32 = 1e6;
+
 /// The longest time after which a refused head is told to try again.
 pub const MAX_LEASE_RETRY: Duration = Duration::from_secs(3600);
 

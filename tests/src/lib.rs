@@ -5,6 +5,7 @@
 pub mod api;
 pub mod chain;
 pub mod crowd;
+pub mod hindrance;
 pub mod hub;
 #[cfg(target_os = "linux")]
 pub mod internet;

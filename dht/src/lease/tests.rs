@@ -30,6 +30,7 @@ fn ready() -> LeaseReply {
         lapses_in: LEASE_LIFETIME,
         cause: String::new(),
         decode_seconds: None,
+        slowness: None,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Launch, Life, LifeEvent, WORKER_COMMAND};
 use crate::core::heartbeat::{Beat, Heartbeat};
+use crate::core::tempo::Tempo;
 use crate::stage::{FromStage, MAX_IN_FLIGHT, SliceConfig, SliceInfo};
 use crate::worker::ipc::{Message, Task, VERSION};
 
@@ -65,7 +66,26 @@ pub struct SliceWorker {
     state: watch::Receiver<SliceState>,
     payloads: mpsc::Sender<Bytes>,
     pid: Arc<OnceLock<u32>>,
+    meter: Meter,
     _end: DropGuard,
+}
+
+/// How fast a slice computes, as it is seen from outside of its process. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<Mutex<Tempo>>);
+
+impl Meter {
+    /// How many times as long as at their best its batches of late took; `None`: there were hardly
+    /// any.
+    #[must_use]
+    pub fn slowness(&self) -> Option<f32> {
+        self.with(|tempo, now| tempo.slowness(now))
+    }
+
+    fn with<T>(&self, of: impl FnOnce(&mut Tempo, std::time::Instant) -> T) -> T {
+        let mut tempo = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        of(&mut tempo, Instant::now().into_std())
+    }
 }
 
 impl SliceWorker {
@@ -77,8 +97,10 @@ impl SliceWorker {
         let (said, messages) = mpsc::channel(PAYLOAD_CHANNEL);
         let end = CancellationToken::new();
         let pid = Arc::new(OnceLock::new());
+        let meter = Meter::default();
         let actor = Actor {
             pid: Arc::clone(&pid),
+            meter: meter.clone(),
             state: state_out,
             said,
             owed: 0,
@@ -91,6 +113,7 @@ impl SliceWorker {
             state,
             payloads,
             pid,
+            meter,
             _end: end.drop_guard(),
         };
         (worker, messages)
@@ -108,6 +131,12 @@ impl SliceWorker {
         self.pid.get().copied()
     }
 
+    /// How fast it computes.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
     /// Where payloads go. Sending waits while the slice is behind, and fails once it is gone. An
     /// empty payload forgets every session, for whoever has the slice next.
     #[must_use]
@@ -118,6 +147,7 @@ impl SliceWorker {
 
 struct Actor {
     pid: Arc<OnceLock<u32>>,
+    meter: Meter,
     state: watch::Sender<SliceState>,
     said: mpsc::Sender<FromStage>,
     /// Payloads that nothing was heard of yet.
@@ -208,6 +238,8 @@ impl Actor {
             self.heart.on_heard(self.heard.into_std());
         }
         self.owed += 1;
+        let bytes = payload.len();
+        self.meter.with(|tempo, now| tempo.on_in(bytes, now));
         if life.say(Message::Payload(payload)).is_err() {
             self.end(life, "it was sent more than a frame holds");
         }
@@ -238,6 +270,8 @@ impl Actor {
             Message::LoadRefused(cause) => self.end(life, &cause),
             Message::FromStage(said) => {
                 self.owed = self.owed.saturating_sub(1);
+                let is_computed = matches!(said, FromStage::Next(_) | FromStage::Back(_));
+                self.meter.with(|tempo, now| tempo.on_out(is_computed, now));
                 if said == FromStage::Nothing {
                     return;
                 }
@@ -245,6 +279,7 @@ impl Actor {
                 if self.said.send(said).await.is_err() {
                     self.end(life, "nobody takes what it computes");
                 }
+                self.meter.with(|tempo, now| tempo.on_taken(now));
             }
             _ => self.end(life, "it sent what only a node sends"),
         }

@@ -3,11 +3,10 @@
 //! the worker, and decides nothing.
 
 mod actor;
+mod mending;
 mod probe;
 mod ring;
 
-use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,17 +23,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use self::actor::{Actor, Outside};
+use self::mending::Mending;
 use super::channels::Channels;
 use super::engine::ChainEngine;
 use super::precision::to_engine;
 use super::slices::{Part, Slices};
 use super::stages::Desk;
 use crate::core::deployment::{CallError, Deployment, Place, Plan, Work};
-use crate::core::planner::{NoPlan, Vacancy, Verdict};
+use crate::core::planner::{NoPlan, Verdict};
 use crate::core::ranking::Level;
 use crate::core::sizing::Size;
 use crate::drafts::Draft;
-use crate::planning;
+use crate::planning::{self, Caution, Planned, Subject};
 use crate::weights::Share;
 
 /// Tokens of a batch: what a whole model takes at a time, too.
@@ -116,7 +116,8 @@ impl Chains {
         let source = source.map_err(|error| in_words(&error))?;
         let slice = setup.slices.make(&source, Part::Head, |_| {}).await;
         let slice = slice.map_err(|error| in_words(&error))?;
-        let planned = self.plan(model, &BTreeSet::new()).await?;
+        let subject = Subject::of(model.clone(), &source.model);
+        let planned = self.plan(&subject, &Caution::default()).await?;
         let size = planned.size;
         let mut head = head_config(slice.file, &size, slice.scales.lookup, setup);
         head.speculate = draft.speculate;
@@ -144,10 +145,14 @@ impl Chains {
         let actor = Actor::new(
             Deployment::new(setup.own, work, rand::make_rng()),
             Outside {
-                chains: self.clone(),
+                mending: Mending {
+                    chains: self.clone(),
+                    subject,
+                    size,
+                    caution: Caution::default(),
+                },
                 model: model.clone(),
                 worker: Arc::clone(&worker),
-                size,
                 state: state_out,
             },
             planned,
@@ -162,90 +167,14 @@ impl Chains {
         Ok((Arc::new(engine), share))
     }
 
-    /// The plan for a model, without these peers.
-    async fn plan(
-        &self,
-        model: &ModelName,
-        without: &BTreeSet<NodeId>,
-    ) -> Result<planning::Planned, String> {
+    /// The plan for a model.
+    async fn plan(&self, subject: &Subject, caution: &Caution) -> Result<Planned, String> {
         let sources = self.setup.planning.get().ok_or("this node plans nothing")?;
-        let plan = async || {
-            let planned = sources.plan_without(model.as_str(), without).await;
-            planned.map_err(|error| error.to_string())
-        };
-        let planned = plan().await?;
+        let planned = sources.plan_of(subject, caution).await;
         match &planned.outcome {
-            Err(none) if self.meet(none).await => plan().await,
+            Err(none) if self.meet(none).await => Ok(sources.plan_of(subject, caution).await),
             _ => Ok(planned),
         }
-    }
-
-    /// The ring with somebody else for what it lost; `None`: nobody has room for it.
-    async fn filled(
-        &self,
-        model: &ModelName,
-        size: Size,
-        hole: Hole,
-        without: &BTreeSet<NodeId>,
-    ) -> Option<Plan> {
-        let vacancy = Vacancy {
-            ring: hole.kept.iter().map(held).collect(),
-            layers: hole.lost.clone(),
-            is_for_ring: true,
-        };
-        let found = self.stand_ins(model, size, &vacancy, without).await;
-        if found.len() < hole.lost.len() {
-            return None;
-        }
-        let mut stages: Vec<Place> = hole.kept.into_iter().chain(found).collect();
-        stages.sort_by_key(|stage| stage.first_layer);
-        let layers = stages.last()?.last_layer;
-        Plan::new(stages, Vec::new(), layers).ok()
-    }
-
-    /// Places beside a ring that may be kept ready for these stages of it.
-    async fn spares(
-        &self,
-        model: &ModelName,
-        size: Size,
-        ring: &[Place],
-        wanted: Vec<Place>,
-        without: &BTreeSet<NodeId>,
-    ) -> Vec<Place> {
-        let layers = wanted
-            .iter()
-            .map(|stage| stage.first_layer..stage.last_layer);
-        let vacancy = Vacancy {
-            ring: ring.iter().map(held).collect(),
-            layers: layers.collect(),
-            is_for_ring: false,
-        };
-        self.stand_ins(model, size, &vacancy, without).await
-    }
-
-    async fn stand_ins(
-        &self,
-        model: &ModelName,
-        size: Size,
-        vacancy: &Vacancy,
-        without: &BTreeSet<NodeId>,
-    ) -> Vec<Place> {
-        let Some(sources) = self.setup.planning.get() else {
-            return Vec::new();
-        };
-        let seeking = planning::Seeking {
-            size,
-            vacancy,
-            without,
-        };
-        // What cannot be planned was said when the chain began.
-        let found = sources.stand_ins(model.as_str(), &seeking).await;
-        let place = |(peer, layers): (NodeId, Range<u32>)| Place {
-            peer,
-            first_layer: layers.start,
-            last_layer: layers.end,
-        };
-        found.unwrap_or_default().into_iter().map(place).collect()
     }
 
     /// Connects to peers that would help if it were known how far they are, and waits until that
@@ -292,32 +221,6 @@ impl Chains {
     }
 }
 
-fn held(place: &Place) -> (NodeId, Range<u32>) {
-    (place.peer, place.first_layer..place.last_layer)
-}
-
-/// A ring that lost stages, and keeps the others.
-struct Hole {
-    kept: Vec<Place>,
-    lost: Vec<Range<u32>>,
-}
-
-impl Hole {
-    /// `None`: nothing is kept, or nothing is lost.
-    fn of(wanted: &[Place], held: &[Place]) -> Option<Self> {
-        let (kept, lost): (Vec<Place>, Vec<Place>) = wanted
-            .iter()
-            .copied()
-            .partition(|place| held.contains(place));
-        let is_hole = !kept.is_empty() && !lost.is_empty();
-        let lost = lost.iter().map(|place| place.first_layer..place.last_layer);
-        is_hole.then(|| Self {
-            lost: lost.collect(),
-            kept,
-        })
-    }
-}
-
 fn head_config(file: PathBuf, size: &Size, embedding_scale: f32, setup: &HeadSetup) -> HeadConfig {
     HeadConfig {
         file,
@@ -341,7 +244,7 @@ fn head_config(file: PathBuf, size: &Size, embedding_scale: f32, setup: &HeadSet
 }
 
 /// A plan as a deployment takes it; `None`: there is none, or its stages are none.
-fn stages_of(planned: &planning::Planned) -> Option<Plan> {
+fn stages_of(planned: &Planned) -> Option<Plan> {
     let plan = planned.outcome.as_ref().ok()?;
     let places = plan.stages.iter().map(|stage| Place {
         peer: stage.peer,

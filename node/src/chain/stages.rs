@@ -193,9 +193,21 @@ impl Actor {
                 Some(input) => input,
                 None => return,
             },
-            Action::Request(request) => self.input(request),
+            Action::Request(request) => {
+                self.measure();
+                self.input(request)
+            }
         };
         self.core.handle(input, Instant::now());
+    }
+
+    /// Heads are told how fast slices are when they ask.
+    fn measure(&mut self) {
+        for (slice, running) in &self.running {
+            let (slice, slowness) = (*slice, running.slowness());
+            let measured = Input::Measured { slice, slowness };
+            self.core.handle(measured, Instant::now());
+        }
     }
 
     fn input(&mut self, request: Request) -> Input {

@@ -11,8 +11,8 @@
 //! - preparing → preparing, with a spare for it, or → planning: a stage was lost
 //! - resting → planning: the rest is over (`Output::WantPlan`)
 //! - planning → preparing: a plan; → resting: none
-//! - serving → preparing or planning: a stage was lost (`Output::RingLost`), or is about to
-//!   leave (the ring goes on until the next one is to be linked)
+//! - serving → preparing or planning: a stage was lost (`Output::RingLost`), or is slow or about
+//!   to leave (the ring goes on until the next one is to be linked)
 //! - any → leaving: `Input::Stop`, or [`MAX_TRIES`] plans failed in a row (`Output::Failed`)
 //! - leaving → ended: every lease was given back, or [`RELEASE_PATIENCE`] passed
 //!
@@ -50,6 +50,7 @@ mod calls;
 mod doubts;
 mod event;
 mod exclusions;
+mod laggards;
 mod losses;
 mod plan;
 mod pulse;
@@ -64,9 +65,10 @@ use self::calls::{Asked, Calls, Pending};
 pub use self::doubts::{QUICK_RELINKS, STEADY_AFTER};
 pub use self::event::{
     CallError, CallId, Excluded, FailureCause, Generation, Hop, Input, Loss, Output, PlanReason,
-    Ring, RingEnd,
+    Ring, RingEnd, Slow,
 };
 use self::exclusions::Exclusions;
+use self::laggards::Laggards;
 pub use self::plan::{MAX_SPARES, MAX_STAGES, Place, Plan, PlanError, Work};
 pub use self::pulse::PULSE_PATIENCE;
 use self::pulse::Pulse;
@@ -166,6 +168,8 @@ pub struct Deployment<R> {
     cause: FailureCause,
     /// Who was asked whether it is there.
     pulse: Pulse,
+    /// Who was found slow.
+    laggards: Laggards,
     /// When spares are looked for.
     spares_at: Option<Instant>,
     /// Since when the last ring served.
@@ -197,6 +201,7 @@ impl<R: Rng> Deployment<R> {
             tries: 0,
             cause: FailureCause::NoPlan,
             pulse: Pulse::default(),
+            laggards: Laggards::default(),
             spares_at: None,
             up_since: None,
             breaks: 0,
@@ -329,19 +334,11 @@ impl<R: Rng> Deployment<R> {
             held.on_link_answered(link, now);
         }
         let (is_failed, is_leaving) = (held.is_failed(), held.is_leaving);
+        self.on_course(place, now);
         if is_failed {
             self.lose(place, Loss::Failed, now);
         } else if is_leaving {
             self.on_leaving(place, now);
-        }
-    }
-
-    /// A stage stops soon. A ring that works goes on with it until there is another.
-    fn on_leaving(&mut self, place: Place, now: Instant) {
-        let rest = Duration::ZERO;
-        self.exclusions.add(place.peer, Loss::Leaving, rest, now);
-        if !self.is_in_ring(place) {
-            self.lose(place, Loss::Leaving, now);
         }
     }
 

@@ -131,6 +131,7 @@ impl<R: Rng> Leases<R> {
                 slice,
                 decode_seconds,
             } => self.on_loaded(slice, decode_seconds),
+            Input::Measured { slice, slowness } => self.slices.on_measured(slice, slowness),
             Input::Ended(slice) => self.on_ended(slice),
             Input::Limits(limits) => self.on_limits(limits),
             Input::Stop(drain) => self.on_stop(drain, now),

@@ -29,6 +29,7 @@
 //! The search is exact for up to [`MAX_SEARCHED`] candidates (`search`), and looks at
 //! shortlists of larger groups.
 
+mod change;
 mod costs;
 mod distances;
 mod peer;
@@ -48,6 +49,7 @@ use std::time::Duration;
 
 use protocol::NodeId;
 
+pub use self::change::{Slices, change, is_clearly_better, others};
 pub use self::distances::{Distances, MAX_RTT};
 pub use self::peer::{ASSUMED_BANDWIDTH, Peer};
 pub use self::prediction::Prediction;

@@ -11,6 +11,8 @@
 //! - `Ready` → (absent): `Input::Ended` with a cause: its engine gave up
 //! - `Draining` → (absent): `Input::Ended`
 //!
+//! Of a model whose files were replaced, a second load may take the first one's place (`update`).
+//!
 //! Whoever waits for room waits in order: a later request never takes room that an earlier one
 //! waits for. Waiting ends at a deadline in any case.
 //!
@@ -26,9 +28,12 @@ use protocol::ModelName;
 mod event;
 mod resident;
 mod room;
+mod update;
 
-pub use self::event::{Input, LoadId, Output, Policy, Refusal, Ticket, Want};
+pub use self::event::{Input, LoadId, Output, Policy, Refusal, Ticket, Version, Want};
 pub use self::resident::{Phase, Resident};
+use self::update::name_of;
+pub use self::update::{Outdated, UPDATE_PATIENCE};
 
 /// Requests that wait for a load or for room at most, all models together: more than the API
 /// admits by default, few enough to scan at each event.
@@ -63,6 +68,10 @@ struct Failure {
 pub struct Residency {
     policy: Policy,
     residents: BTreeMap<ModelName, Resident>,
+    /// Loads of newer files of models that are resident.
+    updates: BTreeMap<ModelName, Resident>,
+    /// What newer files took the place of, until its answers have ended: one of a model at most.
+    retired: Vec<(ModelName, Resident)>,
     waiting: VecDeque<Waiting>,
     failures: BTreeMap<ModelName, Failure>,
     next_load: u64,
@@ -78,6 +87,8 @@ impl Residency {
         Self {
             policy,
             residents: BTreeMap::new(),
+            updates: BTreeMap::new(),
+            retired: Vec::new(),
             waiting: VecDeque::new(),
             failures: BTreeMap::new(),
             next_load: 0,
@@ -114,9 +125,24 @@ impl Residency {
         idle.chain(waiting).min()
     }
 
-    /// The models that take memory, by name.
+    /// The models that are loaded or being loaded, or end, by name.
     pub fn residents(&self) -> &BTreeMap<ModelName, Resident> {
         &self.residents
+    }
+
+    /// Everything that takes memory: of a model whose files were replaced, the older and the newer.
+    pub fn all(&self) -> impl Iterator<Item = (&ModelName, &Resident)> {
+        let retired = self
+            .retired
+            .iter()
+            .map(|(model, resident)| (model, resident));
+        self.residents.iter().chain(&self.updates).chain(retired)
+    }
+
+    /// Models of which only what was loaded of older files is left.
+    pub fn replaced(&self) -> impl Iterator<Item = &ModelName> {
+        let models = self.retired.iter().map(|(model, _)| model);
+        models.filter(|model| !self.residents.contains_key(*model))
     }
 
     /// Requests that wait for this model.
@@ -144,6 +170,7 @@ impl Residency {
         if self.waiting.len() >= MAX_WAITING {
             return refuse(want.ticket, Refusal::Overloaded, out);
         }
+        self.update(&want, now, out);
         let deadline = now + self.policy.wait;
         self.waiting.push_back(Waiting { want, deadline });
     }
@@ -163,6 +190,9 @@ impl Residency {
     }
 
     fn on_loaded(&mut self, load: LoadId, now: Instant) {
+        if self.on_update_loaded(load, now) {
+            return;
+        }
         if let Some(resident) = self
             .resident_mut(load)
             .filter(|r| r.phase == Phase::Loading)
@@ -179,12 +209,17 @@ impl Residency {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
-        let mut residents = self.residents.iter();
-        let Some((model, resident)) = residents.find(|(_, resident)| resident.load == load) else {
+        if self.on_update_ended(load) {
+            return;
+        }
+        let Some(model) = name_of(&self.residents, load) else {
             return;
         };
-        let (model, phase) = (model.clone(), resident.phase);
-        self.residents.remove(&model);
+        let ended = self.residents.remove(&model);
+        let phase = ended.map_or(Phase::Draining, |resident| resident.phase);
+        if self.promote(&model) {
+            return;
+        }
         let cause = cause.filter(|_| phase != Phase::Draining);
         if let Some(cause) = cause {
             self.remember_failure(model, cause, now);
@@ -219,6 +254,7 @@ impl Residency {
         if let Some(resident) = self.residents.get_mut(model) {
             resident.drain(out);
         }
+        self.drain_updates(model, out);
     }
 
     fn on_stop(&mut self, out: &mut Vec<Output>) {
@@ -226,7 +262,9 @@ impl Residency {
         for waiting in self.waiting.drain(..) {
             refuse(waiting.want.ticket, Refusal::Stopping, out);
         }
-        for resident in self.residents.values_mut() {
+        let retired = self.retired.iter_mut().map(|(_, resident)| resident);
+        let newer = self.updates.values_mut();
+        for resident in self.residents.values_mut().chain(newer).chain(retired) {
             resident.drain(out);
         }
     }
@@ -258,6 +296,7 @@ impl Residency {
             }
             !late
         });
+        self.let_go_retired(out);
         let keep_alive = self.policy.keep_alive;
         for (model, resident) in &mut self.residents {
             let wanted = self
@@ -314,9 +353,10 @@ impl Residency {
     }
 
     fn resident_mut(&mut self, load: LoadId) -> Option<&mut Resident> {
-        self.residents
-            .values_mut()
-            .find(|resident| resident.load == load)
+        let retired = self.retired.iter_mut().map(|(_, resident)| resident);
+        let newer = self.updates.values_mut();
+        let mut all = self.residents.values_mut().chain(newer).chain(retired);
+        all.find(|resident| resident.load == load)
     }
 }
 

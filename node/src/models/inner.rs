@@ -2,6 +2,8 @@
 //! holds no lock while it waits for the disk or for anything else.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -40,9 +42,12 @@ pub(super) struct State {
     pub(super) pulls: usize,
 }
 
+/// How files are: their sizes, times and inodes.
+pub(super) type Stamp = Vec<(u64, Option<SystemTime>, u64)>;
+
 /// Facts and the files that they were read from.
 pub(super) struct CachedFacts {
-    pub(super) stamp: Vec<(u64, Option<SystemTime>)>,
+    pub(super) stamp: Stamp,
     pub(super) facts: Arc<ModelFacts>,
 }
 
@@ -94,16 +99,18 @@ impl Inner {
             .collect()
     }
 
+    /// What the header says, and a number for the files as they are.
     pub(super) async fn facts(
         &self,
         record: &Record,
         files: &[PathBuf],
-    ) -> Result<Arc<ModelFacts>, ResolveError> {
+    ) -> Result<(Arc<ModelFacts>, u64), ResolveError> {
         let stamp = stamp(files);
+        let version = version(&stamp);
         if let Some(cached) = self.state().facts.get(&record.name)
             && cached.stamp == stamp
         {
-            return Ok(cached.facts.clone());
+            return Ok((cached.facts.clone(), version));
         }
         let first = files[0].clone();
         let read = blocking(move || Ok(Model::open(first))).await;
@@ -124,7 +131,7 @@ impl Inner {
             facts: facts.clone(),
         };
         self.state().facts.insert(name, cached);
-        Ok(facts)
+        Ok((facts, version))
     }
 
     /// Takes in a file of this machine. Waits for the disk.
@@ -288,11 +295,19 @@ pub(super) fn not_a_model(what: String, cause: ModelError) -> PullError {
     }
 }
 
-fn stamp(files: &[PathBuf]) -> Vec<(u64, Option<SystemTime>)> {
+fn stamp(files: &[PathBuf]) -> Stamp {
     let stamp = |path: &PathBuf| {
-        std::fs::metadata(path).map_or((0, None), |m| (m.len(), m.modified().ok()))
+        let found = std::fs::metadata(path);
+        found.map_or((0, None, 0), |m| (m.len(), m.modified().ok(), m.ino()))
     };
     files.iter().map(stamp).collect()
+}
+
+/// Of files that differ, this differs: by chance alone it does not, once in 2^64.
+fn version(stamp: &Stamp) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    stamp.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn unix_now() -> u64 {

@@ -89,6 +89,7 @@ fn other(asking: Asking<'_>, node: NodeId, peer: &view::Peer) -> Peer {
         flops: power.prefill.map(|figure| figure * OPERATIONS),
         uplink: said.limits.upload_bytes_per_second,
         held: held(asking, said),
+        slowdown: 1.0,
     }
 }
 
@@ -102,6 +103,7 @@ fn silent(node: NodeId) -> Peer {
         flops: None,
         uplink: None,
         held: Vec::new(),
+        slowdown: 1.0,
     }
 }
 
@@ -219,6 +221,7 @@ impl Own<'_> {
             flops: power.prefill.map(|figure| figure * OPERATIONS),
             uplink: self.uplink,
             held: std::iter::once(0..asking.layers).collect(),
+            slowdown: 1.0,
         }
     }
 }

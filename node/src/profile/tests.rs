@@ -15,7 +15,7 @@ use crate::core::ranking::Level;
 use crate::core::residency::Policy;
 use crate::core::speed::Answered;
 use crate::head::Hold;
-use crate::residency::{ExamineError, Examined, Lease, Loader, Setup, Starting};
+use crate::residency::{ExamineError, Examined, Lease, Loader, Setup, Starting, Version};
 use crate::serving::{Local, Parts};
 use crate::store::Store;
 
@@ -29,6 +29,7 @@ impl Loader for Models {
             need_bytes: 1,
             facts: Arc::clone(&self.0),
             seen_by: Level::Local,
+            version: Version::default(),
         })
     }
 

@@ -159,6 +159,7 @@ impl Actor {
                     need_bytes: examined.need_bytes,
                     pinned: self.setup.pinned.contains(&examined.name),
                     guest,
+                    version: examined.version,
                 };
                 self.asking.insert(
                     ticket,
@@ -219,11 +220,10 @@ impl Actor {
     }
 
     fn report_unloaded(&mut self) {
-        let residents = self.core.residents();
         let waiting = std::mem::take(&mut self.unloading);
         for (model, done) in waiting {
-            let ends = |resident: &Resident| resident.phase == Phase::Draining;
-            if residents.get(&model).is_some_and(ends) {
+            let mut all = self.core.all();
+            if all.any(|(name, r)| *name == model && r.phase == Phase::Draining) {
                 self.unloading.push((model, done));
             } else {
                 // Whoever asked may have gone meanwhile.
@@ -282,12 +282,13 @@ impl Actor {
 
     fn grant(&mut self, ticket: Ticket, load: LoadId) {
         let live = self.live.get(&load);
-        let engine = live.and_then(|live| live.engine.clone());
-        let engine = engine.expect("a grant follows `Loaded`, which brought the engine");
+        let ready = live.and_then(|live| Some((live.engine.clone()?, live.examined.clone())));
+        // What is asked of may have been replaced since this was loaded.
+        let (engine, examined) = ready.expect("a grant follows `Loaded`, which brought the engine");
         // Without a requester, the lease ends in the drop that releases it.
         match self.asking.remove(&ticket) {
             Some(asking) => {
-                let lease = self.outside.notes.lease(load, engine, asking.examined);
+                let lease = self.outside.notes.lease(load, engine, examined);
                 let lease = lease.of_guest(asking.guest);
                 // The same if it went away just now.
                 let _ = asking.reply.send(Ok(lease));
@@ -316,8 +317,9 @@ impl Actor {
     }
 
     fn loaded(&self) -> Vec<LoadedModel> {
-        let residents = self.core.residents().iter();
-        residents
+        let mut all: Vec<_> = self.core.all().collect();
+        all.sort_by_key(|(model, resident)| (*model, resident.load));
+        all.into_iter()
             .map(|(model, resident)| self.describe(model, resident))
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use llama_sys::engine::EngineState;
 use llama_sys::fake::{FakeConfig, FakeEngine};
@@ -15,6 +15,8 @@ struct FakeLoader {
     starts: AtomicUsize,
     broken: Mutex<BTreeSet<String>>,
     engines: Mutex<Vec<FakeEngine>>,
+    /// How often the files were replaced.
+    version: AtomicU64,
     /// Engines begin in this state.
     first_state: Option<EngineState>,
 }
@@ -25,6 +27,7 @@ impl Default for FakeLoader {
             starts: AtomicUsize::new(0),
             broken: Mutex::default(),
             engines: Mutex::default(),
+            version: AtomicU64::new(0),
             first_state: None,
         }
     }
@@ -47,6 +50,7 @@ impl Loader for FakeLoader {
             need_bytes: model.as_str().len() as u64,
             facts: facts(),
             seen_by: Level::Local,
+            version: Version(self.version.load(Ordering::SeqCst)),
         })
     }
 
@@ -222,4 +226,32 @@ async fn stopping_drains_and_ends() {
     let error = bench.residency.acquire(&name("m")).await.unwrap_err();
     assert!(error.to_string().contains("stopping"), "{error}");
     drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replaced_files_are_loaded_beside_and_what_runs_goes_on() {
+    let bench = bench(FakeLoader::default(), &[]);
+    let old = bench.residency.acquire(&name("abc")).await.unwrap();
+    bench.loader.version.store(1, Ordering::SeqCst);
+    // Whoever asks gets whichever is ready.
+    drop(bench.residency.acquire(&name("abc")).await.unwrap());
+    while bench.names().await.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let is_new = |lease: &Lease| !Arc::ptr_eq(&**lease, &*old);
+    let new = loop {
+        let lease = bench.residency.acquire(&name("abc")).await.unwrap();
+        if is_new(&lease) {
+            break lease;
+        }
+    };
+    assert_eq!(bench.loader.starts.load(Ordering::SeqCst), 2);
+    assert_eq!(bench.names().await, ["abc", "abc"]);
+    drop(old);
+    while bench.names().await.len() > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(new);
+    bench.stop.cancel();
+    bench.task.await.unwrap();
 }

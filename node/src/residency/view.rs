@@ -23,7 +23,7 @@ pub struct View {
 }
 
 /// One loaded model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// It answers now. Else it is being loaded, or started again after a crash.
     pub ready: bool,
@@ -57,12 +57,13 @@ pub(super) fn of(
         };
         (name.clone(), seen)
     });
-    let taken = core.residents().values();
-    let taken_bytes = taken.fold(0u64, |sum, resident| {
+    // What is about to be replaced is not gone.
+    let replaced = core.replaced().map(|name| (name.clone(), Seen::default()));
+    let taken_bytes = core.all().fold(0u64, |sum, (_, resident)| {
         sum.saturating_add(resident.need_bytes)
     });
     View {
-        models: models.collect(),
+        models: replaced.chain(models).collect(),
         taken_bytes,
         failed: core.failed().cloned().collect(),
         pinned: pinned.iter().cloned().collect(),

@@ -18,7 +18,7 @@ use super::*;
 mod remote;
 
 use crate::core::residency::Policy;
-use crate::residency::{ExamineError, Examined, Loader, Setup, Starting};
+use crate::residency::{ExamineError, Examined, Loader, Setup, Starting, Version};
 
 /// A model of ten bytes under one name; whatever it is asked, it says hello and then no more.
 struct Fakes {
@@ -41,6 +41,7 @@ impl Loader for Fakes {
             need_bytes,
             facts: Arc::clone(&self.facts),
             seen_by,
+            version: Version::default(),
         })
     }
 

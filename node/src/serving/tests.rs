@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::core::residency::Policy as Keeping;
-use crate::residency::{ExamineError, Examined, Loader, Setup, Starting};
+use crate::residency::{ExamineError, Examined, Loader, Setup, Starting, Version};
 
 /// Sequences of every model: three for peers, one for the owner.
 const PARALLEL: u32 = 4;
@@ -38,6 +38,7 @@ impl Loader for Models {
                 "m-split" => Level::Swarm,
                 _ => Level::Local,
             },
+            version: Version::default(),
         })
     }
 

@@ -201,3 +201,6 @@ async fn load(name: &ModelName, residency: &Residency) {
         warn!(model = %name, %error, "model not loaded");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::{
     limits::{
         LEASE_LIFETIME, MAX_DECODE_SECONDS, MAX_LEASE_BATCH_TOKENS, MAX_LEASE_BYTES,
         MAX_LEASE_CAUSE_BYTES, MAX_LEASE_CELLS, MAX_LEASE_RETRY, MAX_LEASE_SEQUENCES,
-        MAX_MEMORY_BYTES, MAX_MODEL_LAYERS,
+        MAX_MEMORY_BYTES, MAX_MODEL_LAYERS, MAX_SLOWNESS,
     },
 };
 
@@ -134,12 +134,14 @@ fn check_state(state: &wire::State) -> Checked<StageState> {
         state.decode_seconds,
         0.0..=MAX_DECODE_SECONDS,
     )?;
+    let slowness = within("slowness", state.slowness, 0.0..=MAX_SLOWNESS)?;
     Ok(StageState {
         phase: check_phase(state.phase()),
         progress: within("progress", state.progress, 0.0..=1.0)?,
         lapses_in: check_lapse(state.lapses_in_ms)?,
         cause: check_cause(&state.cause)?,
         decode_seconds: (seconds > 0.0).then_some(seconds),
+        slowness: (slowness > 0.0).then_some(slowness),
     })
 }
 

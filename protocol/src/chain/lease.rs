@@ -122,6 +122,9 @@ pub struct StageState {
     pub cause: String,
     /// One token through its layers, measured; `None`: not yet.
     pub decode_seconds: Option<f32>,
+    /// How many times as long as at their best its batches of late took; `None`: there were hardly
+    /// any.
+    pub slowness: Option<f32>,
 }
 
 /// What a stage is at. A phase that this version does not know reads as [`Phase::Loading`]:

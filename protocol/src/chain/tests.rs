@@ -65,6 +65,7 @@ fn state() -> StageState {
         lapses_in: LEASE_LIFETIME,
         cause: "waits for layers 8 to 15".into(),
         decode_seconds: Some(0.25),
+        slowness: Some(2.0),
     }
 }
 
@@ -231,6 +232,8 @@ fn replies_are_within_their_limits() {
         state(&|s| s.cause = "a\u{1b}[2J".into()),
         state(&|s| s.decode_seconds = f32::INFINITY),
         state(&|s| s.decode_seconds = -1.0),
+        state(&|s| s.slowness = f32::NAN),
+        state(&|s| s.slowness = MAX_SLOWNESS * 2.0),
         reply_at_fault(Reply::Granted(wire::Granted {
             memory_bytes: u64::MAX,
             ..wire::Granted::default()
@@ -252,6 +255,8 @@ fn replies_are_within_their_limits() {
         "cause",
         "decode_seconds",
         "decode_seconds",
+        "slowness",
+        "slowness",
         "memory_bytes",
         "retry_after_ms",
         "needed_bytes",

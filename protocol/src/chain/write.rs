@@ -95,6 +95,7 @@ fn write_state(state: &StageState) -> wire::State {
         lapses_in_ms: write_millis(state.lapses_in),
         cause: one_line(&state.cause),
         decode_seconds: state.decode_seconds.unwrap_or_default(),
+        slowness: state.slowness.unwrap_or_default(),
     }
 }
 

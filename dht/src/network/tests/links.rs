@@ -41,6 +41,7 @@ fn answer(request: &LeaseRequest) -> LeaseReply {
         lapses_in: LEASE_LIFETIME,
         cause: String::new(),
         decode_seconds: None,
+        slowness: None,
     })
 }
 

@@ -6,6 +6,7 @@ use libp2p::{Multiaddr, StreamProtocol, identify, relay, swarm::SwarmEvent};
 use super::*;
 use crate::{
     core::reservations::{ASK_TIMEOUT, PATIENCE as FIRST_ASKED_AFTER},
+    peer::{node_id, peer_id},
     probe::Probes,
 };
 
@@ -61,4 +62,69 @@ async fn a_relay_that_agrees_too_late_harms_nobody() {
     let model: ModelName = "org/model".parse().unwrap();
     assert_eq!(node.network.find(&model).await, Ok(0));
     answering.abort();
+}
+
+/// A peer that listens nowhere and can dial through relays.
+#[derive(NetworkBehaviour)]
+struct Hidden {
+    identify: identify::Behaviour,
+    relay: relay::client::Behaviour,
+    probes: Probes,
+}
+
+fn hidden() -> Swarm<Hidden> {
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .unwrap()
+        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|key, relay| {
+            let Slow {
+                identify, probes, ..
+            } = slow(key);
+            Hidden {
+                identify,
+                relay,
+                probes,
+            }
+        })
+        .unwrap()
+        .build()
+}
+
+/// Hidden states are more than a relay of somebody's carries: who asks is told that it is that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_relay_carries_is_refused_by_name() {
+    let (mut relay, address) = slow_relay().await;
+    let node = start(config(3, std::slice::from_ref(&address)));
+    let relaying = tokio::spawn(async move { while relay.next().await.is_some() {} });
+    let is_reserved = |view: &View| {
+        let mut listening = view.listening.iter();
+        listening.any(|address| address.contains("/p2p-circuit"))
+    };
+    until(&node, is_reserved).await;
+    let mut hidden = hidden();
+    let other = node_id(hidden.local_peer_id()).unwrap();
+    let own = peer_id(&node.network.own());
+    let through: Multiaddr = format!("{address}/p2p-circuit/p2p/{own}").parse().unwrap();
+    hidden.dial(through).unwrap();
+    let dialing = tokio::spawn(async move { while hidden.next().await.is_some() {} });
+    let is_relayed = |view: &View| {
+        let peer = view.peers.get(&other);
+        peer.is_some_and(|peer| peer.path == Some(Path::Relayed))
+    };
+    until(&node, is_relayed).await;
+    for protocol in [Protocol::Stage, Protocol::Weights] {
+        let opened = node.network.open(other, protocol).await;
+        assert_eq!(opened.err(), Some(OpenError::Relayed), "{protocol:?}");
+    }
+    let opened = node.network.open(other, Protocol::Lease).await;
+    assert_ne!(opened.err(), Some(OpenError::Relayed));
+    dialing.abort();
+    relaying.abort();
 }

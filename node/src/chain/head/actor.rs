@@ -1,5 +1,7 @@
 //! The task of one chain.
 
+mod asking;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +16,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::mending::{Hole, Mending};
 use super::probe::probed;
 use super::ring::{Joiner, RingEvent};
-use super::{Chains, Hole, stages_of};
+use super::stages_of;
 use crate::core::deployment::{
-    CallError, CallId, Deployment, Doing, Excluded, FailureCause, Generation, Input, Output, Place,
-    Plan, PlanReason, Ring, RingEnd,
+    CallError, CallId, Deployment, Doing, FailureCause, Generation, Input, Output, Place, Plan,
+    PlanReason, Ring, RingEnd,
 };
-use crate::core::sizing::Size;
 use crate::planning::Planned;
 
 /// One token, with cold caches: the core's own patience is a little longer.
@@ -29,11 +31,10 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(12);
 
 /// What the task speaks to.
 pub(super) struct Outside {
-    pub(super) chains: Chains,
+    /// The planner, without what is known against peers.
+    pub(super) mending: Mending,
     pub(super) model: ModelName,
     pub(super) worker: Arc<WorkerEngine>,
-    /// What the stages are planned for.
-    pub(super) size: Size,
     pub(super) state: watch::Sender<EngineState>,
 }
 
@@ -100,10 +101,10 @@ impl Actor {
         port: RingPort,
         mut ends: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
-        let channels = self.outside.chains.setup.channels.clone();
+        let channels = self.outside.mending.chains.setup.channels.clone();
         let (mut joiner, mut ring_events) = Joiner::new(channels, port);
         let mut worker = self.outside.worker.state();
-        let mut peers = self.outside.chains.setup.network.watch();
+        let mut peers = self.outside.mending.chains.setup.network.watch();
         self.begin();
         self.drive(&mut joiner).await;
         while !self.is_over {
@@ -202,7 +203,7 @@ impl Actor {
                     peer,
                     request,
                 } => {
-                    let chains = self.outside.chains.clone();
+                    let chains = self.outside.mending.chains.clone();
                     self.calls
                         .spawn(async move { (call, chains.call(peer, request).await) });
                 }
@@ -218,17 +219,23 @@ impl Actor {
                 Output::WantPlan {
                     reason,
                     excluding,
+                    slow,
                     wanted,
                     held,
                 } => {
-                    let hole = (reason == PlanReason::Lost).then(|| Hole::of(&wanted, &held));
-                    self.plan(&excluding, hole.flatten());
+                    let mending = self.mending(&excluding, &slow);
+                    match reason {
+                        PlanReason::Slow => self.better(mending, &slow),
+                        PlanReason::Lost => self.plan(mending, Hole::of(&wanted, &held)),
+                        PlanReason::NotUp | PlanReason::Leaving => self.plan(mending, None),
+                    }
                 }
                 Output::WantSpares {
                     stages,
                     wanted,
                     excluding,
-                } => self.look_for_spares(&stages, &wanted, &excluding),
+                    slow,
+                } => self.look_for_spares(self.mending(&excluding, &slow), stages, &wanted),
                 Output::Failed(cause) => self.on_failed(cause),
                 Output::Ended => self.is_over = true,
             }
@@ -317,44 +324,6 @@ impl Actor {
         });
     }
 
-    fn plan(&mut self, excluding: &[Excluded], hole: Option<Hole>) {
-        let without = peers(excluding);
-        let chains = self.outside.chains.clone();
-        let model = self.outside.model.clone();
-        let missing = self.missing.clone();
-        let size = self.outside.size;
-        self.plans.spawn(async move {
-            if let Some(hole) = hole
-                && let Some(plan) = chains.filled(&model, size, hole, &without).await
-            {
-                return Some(plan);
-            }
-            let planned = chains.plan(&model, &without).await;
-            match &planned {
-                Ok(planned) => {
-                    if let Err(none) = &planned.outcome {
-                        missing.send_replace(none.to_string());
-                    }
-                }
-                Err(cause) => drop(missing.send_replace(cause.clone())),
-            }
-            stages_of(planned.as_ref().ok()?)
-        });
-    }
-
-    fn look_for_spares(&mut self, stages: &[Place], wanted: &[Place], excluding: &[Excluded]) {
-        let ring = stages.to_vec();
-        let own = self.outside.chains.setup.own;
-        // With the head its own stage is lost too.
-        let wanted = wanted.iter().filter(|stage| stage.peer != own).copied();
-        let wanted: Vec<Place> = wanted.collect();
-        let without = peers(excluding);
-        let chains = self.outside.chains.clone();
-        let (model, size) = (self.outside.model.clone(), self.outside.size);
-        self.spares
-            .spawn(async move { chains.spares(&model, size, &ring, wanted, &without).await });
-    }
-
     fn on_failed(&self, cause: FailureCause) {
         let missing = self.missing.borrow().clone();
         let cause = match cause {
@@ -364,10 +333,6 @@ impl Actor {
         warn!(model = %self.outside.model, %cause, "no chain");
         self.outside.state.send_replace(EngineState::Failed(cause));
     }
-}
-
-fn peers(excluding: &[Excluded]) -> BTreeSet<NodeId> {
-    excluding.iter().map(|excluded| excluded.peer).collect()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

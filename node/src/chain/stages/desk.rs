@@ -103,3 +103,6 @@ impl Desk {
         bytes.map_or(Need::Unsupported, Need::Bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

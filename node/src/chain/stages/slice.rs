@@ -2,10 +2,11 @@
 //! knows no lease.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use llama_sys::stage::FromStage;
-use llama_sys::supervisor::{SliceState, SliceWorker, SliceWorkerConfig};
+use llama_sys::supervisor::{Meter, SliceState, SliceWorker, SliceWorkerConfig};
 use protocol::chain::StageKind;
 use protocol::{ChannelId, NodeId};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,8 @@ pub(super) struct Running {
     payloads: watch::Receiver<Option<mpsc::Sender<Bytes>>>,
     /// Where the ring sent to whose way to the slice is over.
     cut: watch::Sender<Target>,
+    /// How fast the worker is, once there is one.
+    meter: Arc<OnceLock<Meter>>,
     taking: BTreeMap<ChannelId, AbortOnDropHandle<()>>,
 }
 
@@ -60,7 +63,9 @@ impl Running {
         let (target, targets) = watch::channel(None);
         let (payloads_out, payloads) = watch::channel(None);
         let (cut, cuts) = watch::channel(None);
+        let meter = Arc::default();
         let life = Life {
+            meter: Arc::clone(&meter),
             cut: cut.clone(),
             cuts,
             slice,
@@ -84,6 +89,7 @@ impl Running {
             target,
             payloads,
             cut,
+            meter,
             taking: BTreeMap::new(),
         }
     }
@@ -91,6 +97,11 @@ impl Running {
     /// Ends it; that it is gone is told.
     pub(super) fn end(&self) {
         self.end.cancel();
+    }
+
+    /// How many times slower than at its best it is, if that was measured of late.
+    pub(super) fn slowness(&self) -> Option<f32> {
+        self.meter.get().and_then(Meter::slowness)
     }
 
     /// What it computes goes there from now on.
@@ -149,6 +160,7 @@ impl Running {
 
 struct Life {
     slice: SliceId,
+    meter: Arc<OnceLock<Meter>>,
     told: mpsc::Sender<(SliceId, Told)>,
     payloads: watch::Sender<Option<mpsc::Sender<Bytes>>>,
     targets: watch::Receiver<Target>,
@@ -177,6 +189,8 @@ impl Life {
             }
         }
         let (worker, said) = SliceWorker::spawn(config);
+        // Set once, here.
+        let _ = self.meter.set(worker.meter());
         self.payloads.send_replace(Some(worker.payloads()));
         let carrier = Carrier {
             channels: order.channels,
@@ -308,3 +322,6 @@ async fn until_cut(cuts: &mut watch::Receiver<Target>, ring: Target) {
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+mod tests;

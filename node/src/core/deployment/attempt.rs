@@ -53,10 +53,14 @@ impl<R: Rng> Deployment<R> {
             return;
         }
         let is_out = |place: &Place| self.exclusions.contains(place.peer, now);
-        if plan.stages.iter().any(is_out) {
+        let is_change = self.laggards.is_changing();
+        let is_unfit = is_change && !self.fits_beside_ring(&plan.stages);
+        if is_unfit || plan.stages.iter().any(is_out) {
             return self.on_no_plan(now);
         }
-        self.spares = plan.spares.iter().copied().filter(|s| !is_out(s)).collect();
+        if !is_change {
+            self.spares = plan.spares.iter().copied().filter(|s| !is_out(s)).collect();
+        }
         let live = self.ring.as_ref();
         if live.is_some_and(|ring| ring.stages == plan.stages) {
             self.phase = Phase::Serving;
@@ -68,6 +72,9 @@ impl<R: Rng> Deployment<R> {
 
     pub(super) fn on_no_plan(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Idle | Phase::Planning { .. }) {
+            return;
+        }
+        if self.keeps_ring(now) {
             return;
         }
         if self.is_hopeless(now) {
@@ -255,6 +262,9 @@ impl<R: Rng> Deployment<R> {
 
     /// A stage of what is wanted is lost or leaves: a spare takes its place, or another plan does.
     pub(super) fn recover(&mut self, reason: PlanReason, now: Instant) {
+        if self.keeps_ring(now) {
+            return;
+        }
         self.tries += 1;
         if self.tries >= MAX_TRIES {
             return self.give_up(now);
@@ -292,6 +302,7 @@ impl<R: Rng> Deployment<R> {
 
     pub(super) fn want_plan(&mut self, reason: PlanReason, now: Instant) {
         self.drop_idle(now);
+        self.laggards.on_plan_wanted(reason);
         self.phase = Phase::Planning {
             until: now + PLAN_PATIENCE,
         };
@@ -300,6 +311,7 @@ impl<R: Rng> Deployment<R> {
         self.outputs.push_back(Output::WantPlan {
             reason,
             excluding: self.exclusions.list(now),
+            slow: self.laggards.list(now),
             wanted: self.wanted.clone(),
             held,
         });
@@ -332,6 +344,9 @@ impl<R: Rng> Deployment<R> {
     /// Nothing is held while others may want it: all but a ring that works is given back, and the
     /// next try waits a while.
     pub(super) fn back_off(&mut self, now: Instant) {
+        if self.keeps_ring(now) {
+            return;
+        }
         self.tries += 1;
         if self.tries >= MAX_TRIES {
             return self.give_up(now);

@@ -111,6 +111,17 @@ pub enum PlanReason {
     Lost,
     /// The ring works; a stage of it is about to leave.
     Leaving,
+    /// The ring works; a stage of it is slow. Only a plan that is clearly better is one.
+    Slow,
+}
+
+/// A peer that plans are to take for slower than it says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slow {
+    /// Who.
+    pub peer: NodeId,
+    /// So many times.
+    pub factor: f64,
 }
 
 /// A peer that plans are to leave out.
@@ -231,6 +242,8 @@ pub enum Output {
         reason: PlanReason,
         /// Peers to leave out.
         excluding: Vec<Excluded>,
+        /// Peers that are slower than they say.
+        slow: Vec<Slow>,
         /// The stages that were last to be a ring.
         wanted: Vec<Place>,
         /// What is leased and loads or is loaded: a plan with these places is up soonest.
@@ -245,6 +258,8 @@ pub enum Output {
         wanted: Vec<Place>,
         /// Peers to leave out.
         excluding: Vec<Excluded>,
+        /// Peers that are slower than they say.
+        slow: Vec<Slow>,
     },
     /// No plan worked; `Ended` follows.
     Failed(FailureCause),

@@ -36,6 +36,15 @@ impl<R: Rng> Deployment<R> {
         }
     }
 
+    /// A stage stops soon. A ring that works goes on with it until there is another.
+    pub(super) fn on_leaving(&mut self, place: Place, now: Instant) {
+        let rest = Duration::ZERO;
+        self.exclusions.add(place.peer, Loss::Leaving, rest, now);
+        if !self.is_in_ring(place) {
+            self.lose(place, Loss::Leaving, now);
+        }
+    }
+
     /// A stage or a spare that was leased is of no use any more.
     pub(super) fn lose(&mut self, place: Place, why: Loss, now: Instant) {
         let Some(Slot::Held(held)) = self.slots.get(&place) else {
@@ -68,6 +77,7 @@ impl<R: Rng> Deployment<R> {
         let Some(ring) = self.ring.take() else {
             return;
         };
+        self.laggards.on_settled();
         let generation = ring.generation;
         self.outputs.push_back(Output::RingLost { generation, end });
         self.withdraw_at = Some(now + WITHDRAW_AFTER);

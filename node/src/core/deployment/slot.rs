@@ -9,6 +9,7 @@ use protocol::{
 };
 
 use super::event::Loss;
+use super::laggards::Course;
 use super::{MAX_RESERVE_TRIES, POLL_EVERY, POLL_FIRST, RETRY_GAP, SILENT_AFTER, STUCK_AFTER};
 
 /// A place, wanted or leased.
@@ -32,6 +33,8 @@ pub(super) struct Held {
     pub(super) is_going: bool,
     /// It said that it stops soon.
     pub(super) is_leaving: bool,
+    /// How its batches go.
+    pub(super) course: Course,
     pub(super) lapses_at: Instant,
     heard_at: Instant,
     going_since: Instant,
@@ -46,6 +49,7 @@ pub(super) struct Report {
     pub(super) phase: Phase,
     pub(super) progress: f32,
     pub(super) lapses_in: Duration,
+    pub(super) slowness: Option<f32>,
 }
 
 impl From<&StageState> for Report {
@@ -54,6 +58,7 @@ impl From<&StageState> for Report {
             phase: state.phase,
             progress: state.progress,
             lapses_in: state.lapses_in,
+            slowness: state.slowness,
         }
     }
 }
@@ -97,6 +102,7 @@ impl Held {
             linked: None,
             is_going: false,
             is_leaving: false,
+            course: Course::default(),
             lapses_at: sent_at + granted.lapses_in,
             heard_at: now,
             going_since: now,
@@ -129,6 +135,7 @@ impl Held {
             self.progress = report.progress;
             self.progressed_at = now;
         }
+        self.course.on_report(report.slowness, now);
         self.heard_at = now;
         self.lapses_at = sent_at + report.lapses_in;
         let every = if self.is_ready() || self.is_leaving {
@@ -143,6 +150,11 @@ impl Held {
     pub(super) fn on_unanswered(&mut self, now: Instant) {
         self.renew_at = self.renew_at.max(now + RETRY_GAP);
         self.link_at = now + RETRY_GAP;
+    }
+
+    /// It is asked by then at the latest.
+    pub(super) fn renew_by(&mut self, at: Instant) {
+        self.renew_at = self.renew_at.min(at);
     }
 
     pub(super) fn may_renew(&self, now: Instant) -> bool {

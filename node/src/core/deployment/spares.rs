@@ -40,6 +40,7 @@ impl<R: Rng> Deployment<R> {
 
     /// The ring is as wanted: what is beside it goes, spares come.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.laggards.on_settled();
         if let Some(ring) = &self.ring {
             let is_useful = |spare: &Place| ring.stages.iter().any(|stage| stage.is_like(spare));
             self.spares.retain(is_useful);
@@ -69,6 +70,7 @@ impl<R: Rng> Deployment<R> {
                 stages,
                 wanted,
                 excluding: self.exclusions.list(now),
+                slow: self.laggards.list(now),
             });
         }
     }

@@ -9,6 +9,7 @@ use self::world::{Event, Nature, World, node};
 use super::*;
 use crate::core::leases::{self, Limits};
 
+mod slow;
 mod steps;
 mod world;
 

@@ -61,6 +61,7 @@ impl<R: Rng> Deployment<R> {
         self.check_phase(now);
         self.advance(now);
         self.look_ahead(now);
+        self.look_for_better(now);
         self.look_for_spares(now);
         self.ask(now);
         self.finish(now);

@@ -121,6 +121,14 @@ pub enum Input {
         /// What one token took, seconds.
         decode_seconds: Option<f32>,
     },
+    /// How fast a loaded slice computes now.
+    Measured {
+        /// Which.
+        slice: SliceId,
+        /// How many times as long as at their best its batches of late took; `None`: there were
+        /// hardly any.
+        slowness: Option<f32>,
+    },
     /// A slice's memory is free again: it was unloaded, could not be loaded, or its worker died.
     Ended(SliceId),
     /// The owner changed the limits, or whole models take more or less.

@@ -107,6 +107,7 @@ impl Lease {
             lapses_in: self.lapses_at.saturating_duration_since(now),
             cause,
             decode_seconds: slice.and_then(|slice| slice.decode_seconds),
+            slowness: slice.and_then(|slice| slice.slowness),
         })
     }
 }

@@ -9,7 +9,10 @@ use std::{
     time::Instant,
 };
 
-use protocol::{chain::Reserve, limits::MAX_DECODE_SECONDS};
+use protocol::{
+    chain::Reserve,
+    limits::{MAX_DECODE_SECONDS, MAX_SLOWNESS},
+};
 
 use super::event::{LoadStep, Output, SliceId};
 use super::{KEEP_WARM, MAX_SLICES, MAX_WARM};
@@ -29,6 +32,8 @@ pub(super) struct Slice {
     bytes: u64,
     pub(super) step: Step,
     pub(super) decode_seconds: Option<f32>,
+    /// How many times slower than at its best it is.
+    pub(super) slowness: Option<f32>,
     /// Nobody holds it since then.
     warm_since: Option<Instant>,
 }
@@ -75,6 +80,7 @@ impl Slices {
             bytes,
             step: Step::Loading(LoadStep::Fetching, 0.0),
             decode_seconds: None,
+            slowness: None,
             warm_since: None,
         };
         self.table.insert(id, slice);
@@ -110,6 +116,13 @@ impl Slices {
         // What no message can say was not measured.
         slice.decode_seconds = decode_seconds.filter(|s| *s > 0.0 && *s <= MAX_DECODE_SECONDS);
         true
+    }
+
+    pub(super) fn on_measured(&mut self, id: SliceId, slowness: Option<f32>) {
+        if let Some(slice) = self.table.get_mut(&id) {
+            let number = slowness.filter(|times| times.is_finite() && *times > 0.0);
+            slice.slowness = number.map(|times| times.min(MAX_SLOWNESS));
+        }
     }
 
     pub(super) fn on_ended(&mut self, id: SliceId) -> Option<Slice> {

@@ -238,6 +238,13 @@ fn a_reservation_alone_loads_nothing() {
     else {
         panic!("not ready");
     };
+    for (slowness, said) in [(Some(3.0), Some(3.0)), (Some(f32::NAN), None), (None, None)] {
+        desk.put(Input::Measured { slice, slowness });
+        let LeaseReply::State(state) = desk.renew(1, granted.lease) else {
+            panic!("no state");
+        };
+        assert_eq!(state.slowness, said);
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Question<'_> {
         };
         let slice = self.shape.slice(layers).iter();
         let read: u64 = slice.map(|l| self.read_nanos(peer, &l.weights)).sum();
-        read + output + overhead_nanos()
+        read + output + overhead_nanos(peer)
     }
 
     /// Bytes of a slice that a peer must fetch.
@@ -78,9 +78,9 @@ impl Question<'_> {
     }
 }
 
-/// [`STAGE_OVERHEAD`].
-pub(super) fn overhead_nanos() -> u64 {
-    nanos(STAGE_OVERHEAD)
+/// [`STAGE_OVERHEAD`] of this peer.
+pub(super) fn overhead_nanos(peer: &Peer) -> u64 {
+    nanos(STAGE_OVERHEAD.mul_f64(peer.slowdown()))
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -8,6 +8,9 @@ use protocol::NodeId;
 /// of slow memory gives. Too little rather than too much, so that measured peers come first.
 pub const ASSUMED_BANDWIDTH: f64 = 8e9;
 
+/// Slower than this is as useless, and times stay within their bits.
+const MAX_SLOWDOWN: f64 = 1000.0;
+
 /// What is known of a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Peer {
@@ -26,13 +29,23 @@ pub struct Peer {
     pub uplink: Option<u64>,
     /// Layers of the model on its disk.
     pub held: Vec<Range<u32>>,
+    /// It was found to be so many times slower than its figures say; 1: it was not.
+    pub slowdown: f64,
 }
 
 impl Peer {
     /// Bytes a second that it reads weights with; never zero.
     pub(super) fn bandwidth(&self) -> f64 {
         let measured = self.bandwidth.filter(|figure| is_rate(*figure));
-        measured.unwrap_or(ASSUMED_BANDWIDTH)
+        measured.unwrap_or(ASSUMED_BANDWIDTH) / self.slowdown()
+    }
+
+    /// How many times slower than its figures it is; one at least.
+    pub(super) fn slowdown(&self) -> f64 {
+        match is_rate(self.slowdown) {
+            true => self.slowdown.min(MAX_SLOWDOWN),
+            false => 1.0,
+        }
     }
 
     /// Whether that was measured.
@@ -42,7 +55,8 @@ impl Peer {
 
     /// Operations a second, if they were measured.
     pub(super) fn flops(&self) -> Option<f64> {
-        self.flops.filter(|figure| is_rate(*figure))
+        let flops = self.flops.filter(|figure| is_rate(*figure));
+        flops.map(|flops| flops / self.slowdown())
     }
 
     /// Whether it has this layer on its disk.

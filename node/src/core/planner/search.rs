@@ -213,7 +213,7 @@ impl Costs {
     /// What it costs to hold the layers between two cuts.
     fn slice(&self, begin: usize, end: usize) -> u64 {
         let read = self.sums[end] - self.sums[begin];
-        read + table::overhead() + self.end(end)
+        read + self.overhead + self.end(end)
     }
 
     /// What comes on top behind the last layer.

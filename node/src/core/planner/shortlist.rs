@@ -41,7 +41,7 @@ fn nanos_per_byte(question: &Question<'_>, peer: &Peer) -> f64 {
     let there = question.hop_nanos(question.head, peer.node, super::costs::Carries::State);
     let back = question.hop_nanos(peer.node, question.head, super::costs::Carries::State);
     let room = question.layer_room(peer).min(question.shape.split_bytes());
-    let trip = (there + back + super::costs::overhead_nanos()) as f64;
+    let trip = (there + back + super::costs::overhead_nanos(peer)) as f64;
     trip / (room as f64).max(1.0) + 1e9 / peer.bandwidth()
 }
 

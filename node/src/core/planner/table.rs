@@ -22,6 +22,8 @@ pub(super) struct Costs {
     pub(super) sums: Vec<u64>,
     /// For each cut the first at which a slice may begin that ends there.
     pub(super) begins: Vec<usize>,
+    /// What a stage costs whatever it holds.
+    pub(super) overhead: u64,
     /// Reading the output.
     pub(super) output: u64,
     /// From the head.
@@ -37,11 +39,6 @@ pub(super) struct Costs {
 /// The time in a cost.
 pub(super) fn nanos_of(cost: u64) -> u64 {
     cost >> FETCH_BITS
-}
-
-/// What a stage costs whatever it holds.
-pub(super) fn overhead() -> u64 {
-    overhead_nanos() << FETCH_BITS
 }
 
 /// The costs of these candidates, in their order.
@@ -77,6 +74,7 @@ fn one(question: &Question<'_>, node: NodeId, nodes: &[NodeId], cuts: &[u32]) ->
     Some(Costs {
         sums,
         begins: begins(&held, room, shape.output_bytes()),
+        overhead: overhead_nanos(peer) << FETCH_BITS,
         output: question.read_nanos(peer, &shape.output) << FETCH_BITS,
         from_head: hop(question.head, node, Carries::State),
         to_head: hop(node, question.head, Carries::Token),

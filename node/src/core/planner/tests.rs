@@ -53,6 +53,7 @@ fn peer(number: u8, free_gb: u64, bandwidth: f64) -> Peer {
         flops: None,
         uplink: None,
         held: Vec::new(),
+        slowdown: 1.0,
     }
 }
 
@@ -443,8 +444,9 @@ fn any_shape(most: usize) -> impl Strategy<Value = Shape> {
 fn any_peer(number: u8) -> impl Strategy<Value = Peer> {
     let uplink = proptest::option::of(100_000..10_000_000_u64);
     let bandwidth = proptest::option::weighted(0.9, 1e8..1e12_f64);
-    (0..5000_u64, bandwidth, uplink, 0..10_u8, 0..6_u32).prop_map(
-        move |(free, bandwidth, uplink, luck, held)| Peer {
+    let slowdown = prop_oneof![3 => Just(1.0), 1 => 1.0..20.0_f64];
+    (0..5000_u64, bandwidth, uplink, 0..10_u8, 0..6_u32, slowdown).prop_map(
+        move |(free, bandwidth, uplink, luck, held, slowdown)| Peer {
             node: node(number),
             is_allowed: luck > 0,
             free_bytes: free << 20,
@@ -452,6 +454,7 @@ fn any_peer(number: u8) -> impl Strategy<Value = Peer> {
             flops: None,
             uplink,
             held: std::iter::once(held..held + 2).collect(),
+            slowdown,
         },
     )
 }
@@ -687,4 +690,34 @@ fn whose_place_is_taken_need_not_be_near() {
         is_for_ring: false,
     };
     assert_eq!(stand_ins(&question, &vacancy), [(node(2), 2..4)]);
+}
+
+#[test]
+fn a_ring_with_a_slow_stage_is_changed_for_one_without_and_back_for_nothing() {
+    let shape = shape(4);
+    let mut peers = [peer(0, 2, 1e11), peer(1, 9, 1e11), peer(2, 9, 1e11)];
+    let distances = apart(&peers, ms(2));
+    let with = |other: u8| vec![(node(0), 0..2), (node(other), 2..4)];
+    let others = || [with(1), with(2)];
+    let best = |peers: &[Peer], ring: u8, replayed| {
+        change(
+            &ask(&shape, peers, &distances),
+            &with(ring),
+            others(),
+            replayed,
+        )
+    };
+    assert_eq!(best(&peers, 1, 0), None);
+    peers[1].slowdown = 4.0;
+    assert_eq!(best(&peers, 1, 0), Some(with(2)));
+    assert_eq!(best(&peers, 1, 1_000_000), None, "too much to replay");
+    assert_eq!(best(&peers, 2, 0), None);
+    // Equally slow, neither is better.
+    peers[2].slowdown = 4.0;
+    assert_eq!(best(&peers, 1, 0), None);
+    assert_eq!(best(&peers, 2, 0), None);
+    // Nobody is better of whom nothing is known.
+    let unknown = vec![(node(0), 0..2), (node(9), 2..4)];
+    let question = ask(&shape, &peers, &distances);
+    assert_eq!(change(&question, &with(1), [unknown], 0), None);
 }

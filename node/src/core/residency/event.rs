@@ -36,7 +36,13 @@ pub struct Want {
     pub pinned: bool,
     /// For another peer's request: nothing makes room for it.
     pub guest: bool,
+    /// The files that its name means now.
+    pub version: Version,
 }
+
+/// Which files a model's name means: another number after they were replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Version(pub u64);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

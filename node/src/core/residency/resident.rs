@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::{LoadId, Output};
+use super::event::{LoadId, Output, Version};
+use super::update::Outdated;
 
 /// What a resident model does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub struct Resident {
     pub guests: u32,
     /// When it was loaded or its last lease ended.
     pub last_used: Instant,
+    /// The files that it was loaded from.
+    pub version: Version,
+    /// Its name means other files now.
+    pub outdated: Option<Outdated>,
 }
 
 impl Resident {

@@ -39,9 +39,8 @@ impl Residency {
         })
     }
 
-    fn free_bytes(&self) -> u64 {
-        let residents = self.residents.values();
-        let used = residents.fold(0u64, |sum, resident| {
+    pub(super) fn free_bytes(&self) -> u64 {
+        let used = self.all().fold(0u64, |sum, (_, resident)| {
             sum.saturating_add(resident.need_bytes)
         });
         self.budget_bytes().saturating_sub(used)
@@ -81,9 +80,25 @@ impl Residency {
     }
 
     fn begin_load(&mut self, want: &Want, now: Instant, out: &mut Vec<Output>) {
+        let resident = self.new_load(want, now, out);
+        self.residents.insert(want.model.clone(), resident);
+    }
+
+    /// A load of what is wanted. The caller keeps it.
+    pub(super) fn new_load(
+        &mut self,
+        want: &Want,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Resident {
         let load = LoadId(self.next_load);
         self.next_load += 1;
-        let resident = Resident {
+        out.push(Output::Load {
+            load,
+            model: want.model.clone(),
+            ticket: want.ticket,
+        });
+        Resident {
             load,
             phase: Phase::Loading,
             need_bytes: want.need_bytes,
@@ -92,24 +107,17 @@ impl Residency {
             leases: 0,
             guests: 0,
             last_used: now,
-        };
-        self.residents.insert(want.model.clone(), resident);
-        out.push(Output::Load {
-            load,
-            model: want.model.clone(),
-            ticket: want.ticket,
-        });
+            version: want.version,
+            outdated: None,
+        }
     }
 
     /// Drains idle models until `need_bytes` are free or will be, those of guests and then the
     /// least recently used first; none if even all of them would not do.
     fn make_room(&mut self, need_bytes: u64, out: &mut Vec<Output>) {
-        let draining = self
-            .residents
-            .values()
-            .filter(|r| r.phase == Phase::Draining);
+        let draining = self.all().filter(|(_, r)| r.phase == Phase::Draining);
         let mut coming = self.free_bytes();
-        coming = draining.fold(coming, |sum, resident| {
+        coming = draining.fold(coming, |sum, (_, resident)| {
             sum.saturating_add(resident.need_bytes)
         });
         let idle = self

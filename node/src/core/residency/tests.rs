@@ -12,6 +12,8 @@ struct World {
     residency: Residency,
     now: Instant,
     next_ticket: u64,
+    /// How often the files of each model were replaced.
+    replaced: BTreeMap<ModelName, u64>,
 }
 
 impl World {
@@ -24,7 +26,12 @@ impl World {
             }),
             now: Instant::now(),
             next_ticket: 0,
+            replaced: BTreeMap::new(),
         }
+    }
+
+    fn replace(&mut self, model: &str) {
+        *self.replaced.entry(name(model)).or_default() += 1;
     }
 
     fn handle(&mut self, input: Input) -> Vec<Output> {
@@ -40,9 +47,11 @@ impl World {
 
     fn want(&mut self, model: &str, need_bytes: u64, pinned: bool) -> Want {
         self.next_ticket += 1;
+        let model = name(model);
         Want {
             ticket: Ticket(self.next_ticket),
-            model: name(model),
+            version: Version(self.replaced.get(&model).copied().unwrap_or(0)),
+            model,
             need_bytes,
             pinned,
             guest: false,
@@ -357,6 +366,133 @@ fn what_only_guests_used_makes_room_first() {
     assert!(matches!(out[..], [Output::Grant { load, .. }] if load == owners));
 }
 
+/// The load that is begun, if one is.
+fn begun(out: &[Output]) -> Option<LoadId> {
+    out.iter().find_map(|output| match output {
+        Output::Load { load, .. } => Some(*load),
+        _ => None,
+    })
+}
+
+fn granted(out: &[Output]) -> Option<LoadId> {
+    out.iter().find_map(|output| match output {
+        Output::Grant { load, .. } => Some(*load),
+        _ => None,
+    })
+}
+
+#[test]
+fn newer_files_are_loaded_beside_and_the_older_end_with_their_answers() {
+    let mut world = World::new(10);
+    let old = world.load("a", 5);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 5);
+    let (new, answers) = (begun(&out).unwrap(), granted(&out));
+    assert_eq!(answers, Some(old), "whichever is ready");
+    let (_, out) = world.acquire("a", 5);
+    assert_eq!((begun(&out), granted(&out)), (None, Some(old)), "once");
+    assert_eq!(world.handle(Input::Loaded(new)), []);
+    let (_, out) = world.acquire("a", 5);
+    assert_eq!(granted(&out), Some(new));
+    assert_eq!(world.handle(Input::Release(old)), []);
+    assert_eq!(world.pass(KEEP_ALIVE), [], "two answers go on");
+    assert_eq!(world.handle(Input::Release(old)), []);
+    assert_eq!(world.handle(Input::Release(old)), [Output::Unload(old)]);
+    world.handle(end(old));
+    assert_eq!(world.residency.all().count(), 1);
+}
+
+#[test]
+fn guests_are_answered_by_what_is_there() {
+    let mut world = World::new(10);
+    let old = world.load("a", 5);
+    world.replace("a");
+    let (_, out) = world.guest("a", 5);
+    assert_eq!((begun(&out), granted(&out)), (None, Some(old)));
+}
+
+#[test]
+fn without_room_for_both_the_older_goes_when_nobody_uses_it() {
+    let mut world = World::new(10);
+    let old = world.load("a", 6);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 6);
+    assert_eq!(
+        (begun(&out), granted(&out)),
+        (None, Some(old)),
+        "it is busy"
+    );
+    world.handle(Input::Release(old));
+    world.handle(Input::Release(old));
+    let (ticket, out) = world.acquire("a", 6);
+    assert_eq!(out, [Output::Unload(old)]);
+    let out = world.handle(end(old));
+    let new = begun(&out).unwrap();
+    let grant = Output::Grant { ticket, load: new };
+    assert_eq!(world.handle(Input::Loaded(new)), [grant]);
+}
+
+#[test]
+fn without_room_for_both_the_older_goes_in_time_though_it_is_always_busy() {
+    let mut world = World::new(10);
+    let old = world.load("a", 6);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 6);
+    assert_eq!(granted(&out), Some(old));
+    world.pass(UPDATE_PATIENCE);
+    let (_, out) = world.acquire("a", 6);
+    assert_eq!(out, [], "it waits");
+    assert_eq!(world.handle(Input::Release(old)), []);
+    assert_eq!(world.handle(Input::Release(old)), [Output::Unload(old)]);
+    assert!(begun(&world.handle(end(old))).is_some());
+}
+
+#[test]
+fn newer_files_that_cannot_be_loaded_beside_leave_the_older_until_it_is_idle() {
+    let mut world = World::new(10);
+    let old = world.load("a", 5);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 5);
+    let new = begun(&out).unwrap();
+    assert_eq!(world.handle(fail(new)), []);
+    let (_, out) = world.acquire("a", 5);
+    assert_eq!((begun(&out), granted(&out)), (None, Some(old)));
+    for _ in 0..3 {
+        world.handle(Input::Release(old));
+    }
+    let (_, out) = world.acquire("a", 5);
+    assert!(out.contains(&Output::Unload(old)), "{out:?}");
+    assert!(begun(&out).is_some(), "there is room meanwhile");
+}
+
+#[test]
+fn the_newer_takes_over_when_the_older_is_lost() {
+    let mut world = World::new(10);
+    let old = world.load("a", 5);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 5);
+    let new = begun(&out).unwrap();
+    assert_eq!(world.handle(fail(old)), []);
+    let (ticket, out) = world.acquire("a", 5);
+    assert_eq!(out, []);
+    let grant = Output::Grant { ticket, load: new };
+    assert_eq!(world.handle(Input::Loaded(new)), [grant]);
+}
+
+#[test]
+fn the_owner_unloads_both() {
+    let mut world = World::new(10);
+    let old = world.load("a", 5);
+    world.replace("a");
+    let (_, out) = world.acquire("a", 5);
+    let new = begun(&out).unwrap();
+    let out = world.handle(Input::Unload(name("a")));
+    assert_eq!(out, [Output::Unload(old), Output::Unload(new)]);
+    world.handle(end(new));
+    world.handle(end(old));
+    assert_eq!(world.residency.all().count(), 0);
+}
+
 #[test]
 fn stopping_refuses_and_drains_everything() {
     let mut world = World::new(10);
@@ -412,6 +548,7 @@ enum Step {
     Fail(usize),
     Ended(usize),
     Unload(usize),
+    Replace(usize),
     Pass(u64),
 }
 
@@ -428,6 +565,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..8usize).prop_map(Step::Fail),
         5 => (0..8usize).prop_map(Step::Ended),
         1 => (0..NEEDS.len()).prop_map(Step::Unload),
+        1 => (0..NEEDS.len()).prop_map(Step::Replace),
         3 => (0..400u64).prop_map(Step::Pass),
     ]
 }
@@ -470,6 +608,10 @@ impl Outside {
             Step::Fail(i) => fail(pick(&mut self.loading, i).or_else(|| pick(&mut self.live, i))?),
             Step::Ended(i) => end(pick(&mut self.draining, i)?),
             Step::Unload(i) => Input::Unload(name(&i.to_string())),
+            Step::Replace(i) => {
+                world.replace(&i.to_string());
+                return None;
+            }
             Step::Pass(seconds) => {
                 world.now += Duration::from_secs(seconds);
                 Input::Tick
@@ -507,8 +649,13 @@ impl Outside {
 }
 
 fn check(world: &World) {
-    let residents = world.residency.residents().values();
-    let used: u64 = residents.map(|resident| resident.need_bytes).sum();
+    let all = world.residency.all();
+    let used: u64 = all.map(|(_, resident)| resident.need_bytes).sum();
+    let retired = &world.residency.retired;
+    for (model, _) in retired {
+        let of_it = retired.iter().filter(|(name, _)| name == model);
+        assert_eq!(of_it.count(), 1, "{model} is retired twice");
+    }
     assert!(
         used <= world.residency.policy().budget_bytes,
         "{used} bytes used"
@@ -539,7 +686,7 @@ proptest! {
         for load in std::mem::take(&mut outside.draining) {
             world.handle(end(load));
         }
-        prop_assert!(world.residency.residents().is_empty());
+        prop_assert_eq!(world.residency.all().count(), 0);
         prop_assert_eq!(world.residency.next_deadline(), None);
     }
 

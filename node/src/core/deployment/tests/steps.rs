@@ -210,6 +210,19 @@ fn state(phase: Phase) -> LeaseReply {
         lapses_in: LEASE_LIFETIME,
         cause: String::new(),
         decode_seconds: None,
+        slowness: None,
+    })
+}
+
+/// A stage of a ring that is so many times slower than at its best.
+fn at_pace(slowness: f32) -> LeaseReply {
+    LeaseReply::State(StageState {
+        phase: Phase::Linked,
+        progress: 1.0,
+        lapses_in: LEASE_LIFETIME,
+        cause: String::new(),
+        decode_seconds: None,
+        slowness: Some(slowness),
     })
 }
 
@@ -653,6 +666,8 @@ fn reply(request: &LeaseRequest, kind: u8, lease: u64) -> Result<LeaseReply, Cal
         6 => Ok(state(Phase::Loading)),
         7 => Ok(granted(lease)),
         8 => Ok(LeaseReply::Released),
+        9 => Ok(at_pace(8.0)),
+        10 => Ok(at_pace(1.0)),
         _ => Ok(fitting),
     }
 }

@@ -13,9 +13,10 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::super::{
     CallError, CallId, Deployment, Doing, FailureCause, Generation, Input, Output, Place, Plan,
-    Ring, RingEnd, Work,
+    PlanReason, Ring, RingEnd, Slow, Work,
 };
 use crate::core::leases::{self, Asker, Leases, Limits, LoadStep, Need, SliceId, Ticket};
+use crate::core::planner::is_clearly_better;
 
 pub(super) const LAYERS: u32 = 12;
 pub(super) const SLICE_BYTES: u64 = 10;
@@ -63,6 +64,10 @@ pub(super) struct StagePeer {
     asked: BTreeMap<Ticket, (usize, CallId)>,
     pub(super) loads: u32,
     pub(super) drained: bool,
+    /// How many times as long as it should its batches take.
+    pub(super) pace: f64,
+    /// The least of that since each slice was loaded.
+    best: BTreeMap<SliceId, f64>,
 }
 
 pub(super) struct Head {
@@ -77,6 +82,8 @@ pub(super) struct Head {
     pub(super) losses: Vec<(Instant, RingEnd)>,
     pub(super) ready: Vec<(Instant, Ring)>,
     pub(super) plans: u32,
+    /// How often a plan was wanted that is better than a ring that works.
+    pub(super) changes_wanted: u32,
     /// Peers that the planner may use.
     pub(super) group: Vec<NodeId>,
 }
@@ -176,6 +183,8 @@ impl World {
             asked: BTreeMap::new(),
             loads: 0,
             drained: false,
+            pace: 1.0,
+            best: BTreeMap::new(),
         }
     }
 
@@ -206,6 +215,7 @@ impl World {
             losses: Vec::new(),
             ready: Vec::new(),
             plans: 0,
+            changes_wanted: 0,
             group: self.stages.keys().copied().collect(),
         }
     }
@@ -393,11 +403,28 @@ impl World {
                 lease,
             },
         };
+        self.measure(peer);
         self.stage(peer, input);
         assert!(
             self.stages[&peer].asked.is_empty(),
             "a request was not answered"
         );
+    }
+
+    /// Every slice is always in use.
+    fn measure(&mut self, peer: NodeId) {
+        let stage = self.stages.get_mut(&peer).unwrap();
+        let pace = stage.pace;
+        let slowness = |(slice, best): (&SliceId, &mut f64)| {
+            *best = best.min(pace);
+            #[expect(clippy::cast_possible_truncation, reason = "a small number")]
+            let slowness = (pace / *best) as f32;
+            (*slice, Some(slowness))
+        };
+        let measured: Vec<_> = stage.best.iter_mut().map(slowness).collect();
+        for (slice, slowness) in measured {
+            self.stage(peer, leases::Input::Measured { slice, slowness });
+        }
     }
 
     pub(super) fn stage(&mut self, peer: NodeId, input: leases::Input) {
@@ -421,6 +448,7 @@ impl World {
             }
             leases::Output::Load { slice, .. } => {
                 stage.loads += 1;
+                stage.best.insert(slice, stage.pace);
                 let load = self.nature.load.mul_f64(self.rng.random_range(0.5..=1.0));
                 self.after(load / 2, Event::Loading(peer, life, slice));
                 let event = if self.rng.random_bool(self.nature.broken) {
@@ -500,6 +528,15 @@ impl World {
             Output::Publish => assert!(!std::mem::replace(&mut head.is_published, true)),
             Output::Withdraw => assert!(std::mem::replace(&mut head.is_published, false)),
             Output::WantPlan {
+                reason: PlanReason::Slow,
+                excluding,
+                slow,
+                ..
+            } => {
+                let excluded: Vec<_> = excluding.iter().map(|excluded| excluded.peer).collect();
+                self.want_better(at, &excluded, &slow);
+            }
+            Output::WantPlan {
                 excluding, held, ..
             } => {
                 let excluded: Vec<_> = excluding.iter().map(|excluded| excluded.peer).collect();
@@ -509,6 +546,7 @@ impl World {
                 stages,
                 wanted,
                 excluding,
+                ..
             } => {
                 let is_out =
                     |peer: &NodeId| excluding.iter().any(|excluded| excluded.peer == *peer);
@@ -568,6 +606,34 @@ impl World {
         }
         let plan = Plan::new(stages, spares, LAYERS).unwrap();
         self.after(Duration::from_millis(5), Event::Plan(at, plan));
+    }
+
+    /// A planner that takes every peer for equally fast, but for those of whom it is told.
+    fn want_better(&mut self, at: usize, excluded: &[NodeId], slow: &[Slow]) {
+        self.heads[at].changes_wanted += 1;
+        let factor = |peer: NodeId| {
+            let known = slow.iter().find(|slow| slow.peer == peer);
+            known.map_or(1.0, |slow| slow.factor)
+        };
+        let ring = self.heads[at].ring.as_ref().unwrap().stages.clone();
+        let token = |stages: &[Place]| {
+            let stages = stages.iter().map(|stage| factor(stage.peer));
+            Duration::from_millis(10).mul_f64(stages.sum::<f64>() + 1.0)
+        };
+        let mut free = self.heads[at].group.clone();
+        free.retain(|peer| !excluded.contains(peer) && ring.iter().all(|s| s.peer != *peer));
+        free.sort_by(|a, b| factor(*a).total_cmp(&factor(*b)));
+        let mut stages = ring.clone();
+        let slow = stages.iter_mut().filter(|stage| factor(stage.peer) > 1.0);
+        for (stage, peer) in slow.zip(free) {
+            stage.peer = peer;
+        }
+        let is_better = is_clearly_better(token(&stages), token(&ring), 1000);
+        let event = match is_better {
+            true => Event::Plan(at, Plan::new(stages, Vec::new(), LAYERS).unwrap()),
+            false => Event::NoPlan(at),
+        };
+        self.after(Duration::from_millis(5), event);
     }
 
     fn on_probe(&mut self, at: usize, ring: &Ring) {
