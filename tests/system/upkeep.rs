@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{
+    api,
     chain::{Chain, FOR_TWO, MODEL, Question, SIZE, Shape, Swarm, TCP, ask},
     hindrance::Hindrance,
     process::{Node, fixture, shoal_binary},
@@ -132,8 +133,6 @@ fn long() -> Question {
     }
 }
 
-/// It shares few batches with the long one: rows that are computed together differ from rows computed
-/// alone by their last digits.
 fn short() -> Question {
     Question {
         max_tokens: 16,
@@ -158,48 +157,69 @@ impl Answers {
     }
 }
 
-/// Replaces the file in the middle of a long answer, and asks until the newer file answers. Every
-/// answer is whole, and that of the one file or the other.
-async fn update(node: &Node, model: &Replaceable, answers: &Answers) -> Result<()> {
+/// Says that the model is wanted, so that the node looks at its files. Nothing is computed for it: rows
+/// that are computed together differ from rows computed alone by their last digits, and the long answer
+/// is to stay what it is.
+async fn touch(node: &Node) -> Result<()> {
+    let body = serde_json::json!({ "name": MODEL });
+    let url = format!("{}/api/load", node.url);
+    let response = api::client()?.post(url).json(&body).send().await?;
+    let status = response.status();
+    ensure!(status.is_success(), "{status}: {}", response.text().await?);
+    Ok(())
+}
+
+/// Whether so many loads of the model are ready.
+fn are_ready(list: &Value, count: usize) -> bool {
+    let list = list.as_array().into_iter().flatten();
+    list.filter(|model| model["state"] == "ready").count() == count
+}
+
+/// Replaces the file in the middle of a long answer, and asks until the newer file answers; `beside`:
+/// while the older is still answering. Every answer is whole, and that of the one file or the other.
+async fn update(node: &Node, model: &Replaceable, answers: &Answers, beside: bool) -> Result<()> {
     let question = short();
     let length = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&length);
     let (long, question) = (long(), &question);
     let running = async { ask(node, &long, move |now| told.store(now, Relaxed)).await };
-    let asking = async {
+    let replacing = async {
         while length.load(Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         model.replace()?;
-        let at = length.load(Relaxed);
-        let end = Instant::now() + PATIENCE;
-        loop {
+        touch(node).await?;
+        if beside {
+            until(node, "/api/loaded", |list| are_ready(list, 2)).await?;
             let answer = ask(node, question, |_| {}).await?.text;
-            if answer == answers.new {
-                return anyhow::Ok(at);
-            }
-            ensure!(
-                answer == answers.old,
-                "neither the one nor the other: {answer}"
-            );
-            ensure!(
-                Instant::now() < end,
-                "the older file answers:\n{}",
-                node.log_tail()
-            );
+            assert_eq!(answer, answers.new, "while the older answers");
         }
+        anyhow::Ok(length.load(Relaxed))
     };
-    let (running, replaced_at) = tokio::try_join!(running, asking)?;
+    let (running, reached) = tokio::try_join!(running, replacing)?;
+    let all = answers.long.chars().count();
     ensure!(
-        replaced_at < answers.long.chars().count(),
-        "it was replaced too late"
+        reached < all,
+        "the long answer was over: {reached} of {all}"
     );
-    assert_eq!(
-        running.text, answers.long,
-        "what runs goes on with the older file"
-    );
-    let is_alone = |list: &Value| list.as_array().is_some_and(|list| list.len() == 1);
-    until(node, "/api/loaded", is_alone).await?;
+    assert_eq!(running.text, answers.long, "what runs goes on");
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(node, question, |_| {}).await?.text;
+        if answer == answers.new {
+            break;
+        }
+        ensure!(
+            answer == answers.old,
+            "neither the one nor the other: {answer}"
+        );
+        ensure!(
+            Instant::now() < end,
+            "the older file answers:\n{}",
+            node.log_tail()
+        );
+    }
+    until(node, "/api/loaded", |list| are_ready(list, 1)).await?;
     let answer = ask(node, question, |_| {}).await?.text;
     assert_eq!(answer, answers.new);
     Ok(())
@@ -211,7 +231,9 @@ async fn replaced_files_of_a_model_on_one_machine_answer_without_a_failure() -> 
     let answers = Answers::of(folder.path()).await?;
     let model = Replaceable::new(&folder.path().join("model"))?;
     let node = model.whole(&folder.path().join("node"))?;
-    update(&node, &model, &answers).await
+    let answer = ask(&node, &short(), |_| {}).await?.text;
+    assert_eq!(answer, answers.old);
+    update(&node, &model, &answers, true).await
 }
 
 #[tokio::test]
@@ -237,7 +259,8 @@ async fn replaced_files_of_a_model_over_a_chain_answer_without_a_failure() -> Re
     until(&head, "/api/peers", knows_both).await?;
     let answer = ask(&head, &short(), |_| {}).await?.text;
     assert_eq!(answer, answers.old);
-    update(&head, &model, &answers).await?;
+    // There is no room for two of it.
+    update(&head, &model, &answers, false).await?;
     let plan = shown(&head, &format!("/api/plan?model={MODEL}")).await?;
     assert_eq!(plan["kind"], "chain", "{plan:#}");
     let log = head.log();
