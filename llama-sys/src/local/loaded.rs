@@ -20,6 +20,9 @@ use crate::ffi::context::{Context, ContextParams, Pause};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
 
+/// Why a model that ranks texts is refused.
+const RERANKER: &str = "rerankers are not served: the model gives a score, no text, no vector";
+
 /// A model that is loaded and has computed a token.
 pub(super) struct Loaded {
     backend: Backend,
@@ -70,8 +73,7 @@ impl Loaded {
         })?;
         let embeds = Method::of(&model, context.has_memory());
         if embeds.is_none() && !context.has_memory() {
-            let message = "rerankers are not served: the model gives a score, no text, no vector";
-            return Err(LoadError::Unsupported(message.into()));
+            return Err(LoadError::Unsupported(RERANKER.into()));
         }
         let room = Room {
             cells: params.cells,

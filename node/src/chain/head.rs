@@ -124,7 +124,6 @@ impl Chains {
         head.draft.clone_from(&draft.file);
         let limit = head.memory_limit_bytes;
         head.memory_limit_bytes = limit.map(|bytes| bytes.saturating_add(draft.memory_bytes));
-        let sequences = head.sequences;
         let work = Work {
             deployment: DeploymentId(rand::random()),
             model: ModelRef {
@@ -133,7 +132,7 @@ impl Chains {
                 layers: planned.shape.count(),
             },
             cells: size.cells,
-            sequences,
+            sequences: head.sequences,
             batch_tokens: BATCH_TOKENS,
             precision: setup.precision,
         };

@@ -528,19 +528,17 @@ impl World {
             Output::Publish => assert!(!std::mem::replace(&mut head.is_published, true)),
             Output::Withdraw => assert!(std::mem::replace(&mut head.is_published, false)),
             Output::WantPlan {
-                reason: PlanReason::Slow,
+                reason,
                 excluding,
+                held,
                 slow,
                 ..
             } => {
                 let excluded: Vec<_> = excluding.iter().map(|excluded| excluded.peer).collect();
-                self.want_better(at, &excluded, &slow);
-            }
-            Output::WantPlan {
-                excluding, held, ..
-            } => {
-                let excluded: Vec<_> = excluding.iter().map(|excluded| excluded.peer).collect();
-                self.want_plan(at, &excluded, &held);
+                match reason {
+                    PlanReason::Slow => self.want_better(at, &excluded, &slow),
+                    _ => self.want_plan(at, &excluded, &held),
+                }
             }
             Output::WantSpares {
                 stages,
@@ -548,18 +546,22 @@ impl World {
                 excluding,
                 ..
             } => {
-                let is_out =
-                    |peer: &NodeId| excluding.iter().any(|excluded| excluded.peer == *peer);
-                let mut free = head.group.clone();
-                free.retain(|peer| !is_out(peer) && stages.iter().all(|s| s.peer != *peer));
-                let count = self.nature.later_spares;
-                let spares = free.into_iter().zip(wanted).take(count);
-                let spares = spares.map(|(peer, like)| Place { peer, ..like }).collect();
-                self.after(Duration::from_millis(5), Event::Spares(at, spares));
+                let out = excluding.iter().map(|excluded| excluded.peer);
+                let out: Vec<_> = out.chain(stages.iter().map(|s| s.peer)).collect();
+                self.find_spares(at, wanted, &out);
             }
             Output::Failed(cause) => head.failed = Some(cause),
             Output::Ended => head.has_ended = true,
         }
+    }
+
+    fn find_spares(&mut self, at: usize, wanted: Vec<Place>, out: &[NodeId]) {
+        let mut free = self.heads[at].group.clone();
+        free.retain(|peer| !out.contains(peer));
+        let count = self.nature.later_spares;
+        let spares = free.into_iter().zip(wanted).take(count);
+        let spares = spares.map(|(peer, like)| Place { peer, ..like }).collect();
+        self.after(Duration::from_millis(5), Event::Spares(at, spares));
     }
 
     /// A planner that knows the group and nothing of who is alive or full.
