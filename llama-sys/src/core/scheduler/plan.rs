@@ -22,8 +22,8 @@ impl Cut {
     /// Batches of fewer tokens cost much more for each of them.
     pub const LEAST_TOKENS: usize = 128;
 
-    /// Of what waits: with two stages and four parts, both compute for three fifths of the time
-    /// that one after the other would take.
+    /// Of what waits: stages that are alike need about five eighths of the time that one after the
+    /// other would take if they are two, half of it if they are three.
     const PARTS: usize = 4;
 
     /// Tokens of prompts in the next batch, when so many wait.
