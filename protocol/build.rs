@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/membership.proto",
         "proto/chain.proto",
         "proto/weights.proto",
+        "proto/board.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
