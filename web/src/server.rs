@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::Backend,
+    boards::Boards,
     config::{BindError, WebConfig},
     manage::Management,
     router::router,
@@ -63,6 +64,7 @@ impl Server {
         config: WebConfig,
         backend: Arc<dyn Backend>,
         management: Arc<dyn Management>,
+        boards: Arc<dyn Boards>,
     ) -> Result<Self, BindError> {
         config.check()?;
         let refused = |source| BindError::Listen {
@@ -71,7 +73,7 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = App::new(config, backend, management);
+        let app = App::new(config, backend, management, boards);
         let config = &app.config;
         Ok(Self {
             listener,

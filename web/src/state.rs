@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::Admission, answers::Answers, backend::Backend, config::WebConfig, error::ApiError,
+    admission::Admission, answers::Answers, backend::Backend, boards::Boards, config::WebConfig, error::ApiError,
     manage::Management, observe::HttpMetrics,
 };
 
@@ -21,6 +21,7 @@ pub(crate) const BODY_PERMIT_BYTES: usize = 4096;
 pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) management: Arc<dyn Management>,
+    pub(crate) boards: Arc<dyn Boards>,
     pub(crate) config: WebConfig,
     pub(crate) metrics: HttpMetrics,
     pub(crate) admission: Arc<Admission>,
@@ -35,11 +36,13 @@ impl App {
         config: WebConfig,
         backend: Arc<dyn Backend>,
         management: Arc<dyn Management>,
+        boards: Arc<dyn Boards>,
     ) -> Arc<Self> {
         let pages = config.max_body_memory_bytes.max(config.max_body_bytes) / BODY_PERMIT_BYTES;
         Arc::new(Self {
             backend,
             management,
+            boards,
             metrics: HttpMetrics::default(),
             admission: Arc::new(Admission::new(config.max_running, config.max_waiting)),
             body_memory: Semaphore::new((pages + 1).min(Semaphore::MAX_PERMITS)),
