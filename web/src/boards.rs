@@ -24,12 +24,16 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 mod note;
+mod routes;
+mod utc;
 
 pub use self::note::{
     AttachmentView, AuthorChange, AuthorView, BoardSummary, DEFAULT_LIMIT, Following, KINDS,
     MAX_LIMIT, NewAttachment, NewNote, NoteQuery, NoteView, Posting, SecretFinding, Standing,
     StandingView,
 };
+pub(crate) use self::routes::routes;
+pub use self::utc::{span, utc};
 
 /// Why the blackboard refused; each variant has one HTTP status and one code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +57,8 @@ pub enum BoardError {
     /// 422: the text holds what looks like a secret. Nothing was signed.
     #[error(
         "this looks like a secret and was not posted: {}; take it out, or post with --allow-secrets \
-         (`allow_secrets`)", places(findings)
+         (`allow_secrets`)",
+        places(findings)
     )]
     Secret {
         /// What was found, and where.

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod boards;
 pub mod config;
 pub mod manage;
+pub mod mcp;
 pub mod observe;
 pub mod server;
 

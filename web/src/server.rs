@@ -43,6 +43,7 @@ pub struct Server {
     connections: Arc<Semaphore>,
     drain_timeout: Duration,
     write_timeout: Duration,
+    draining: CancellationToken,
     closing: CancellationToken,
 }
 
@@ -83,6 +84,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(config.max_connections)),
             drain_timeout: config.drain_timeout,
             write_timeout: config.write_timeout,
+            draining: app.draining.clone(),
             closing: app.closing.clone(),
         })
     }
@@ -94,7 +96,8 @@ impl Server {
     }
 
     /// Answers until `shutdown` is cancelled, then drains: no new connection, idle ones closed,
-    /// running requests finish within [`WebConfig::drain_timeout`], or end with an error then.
+    /// running requests finish within [`WebConfig::drain_timeout`], or end with an error then; watches
+    /// of the blackboard end at once.
     /// Dropping the future ends everything at once.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
         let mut tasks = JoinSet::new();
@@ -118,6 +121,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        self.draining.cancel();
         drain(tasks, self.drain_timeout, &self.closing).await
     }
 
