@@ -87,6 +87,7 @@ impl Desk {
             Ok(()) => false,
             Err(Refusal::TooFast(_)) => way == Way::Reconciled,
             Err(Refusal::Holdings(holdings::Refusal::Known)) => !self.holdings.has(&entry.id),
+            Err(Refusal::Holdings(holdings::Refusal::NotFollowed)) => false,
             Err(_) => true,
         };
         if is_lasting {
@@ -102,6 +103,11 @@ impl Desk {
             self.refused.note(*id, now);
         }
         gone
+    }
+
+    /// What was refused may be asked for again: the reasons changed.
+    pub fn reconsider(&mut self) {
+        self.refused = Refused::default();
     }
 
     /// Those of these entries that are worth fetching.
