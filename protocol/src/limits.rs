@@ -287,6 +287,17 @@ pub const STAGE_WINDOW_BYTES: u32 = 2 * ((8 << 20) + (64 << 10) + 13);
 /// hold a window of memory at the receiver.
 pub const MAX_STAGE_CHANNELS: usize = 64;
 
+/// A message of set reconciliation: the ids of a thousand notes. What differs by more takes more
+/// rounds, and neither side holds more than this of what the other says.
+pub const MAX_ROUND_BYTES: usize = 32 << 10;
+
+/// Ids of notes in one message: as many as a round holds.
+pub const MAX_LISTED_NOTES: usize = 1024;
+
+/// A message about a board: an attachment of the longest, or notes up to as much, and what is said
+/// of them.
+pub const MAX_BOARDS_MESSAGE_BYTES: usize = MAX_ATTACHMENT_BYTES + (4 << 10);
+
 /// Files of one model: the largest open ones are split into some two hundred.
 pub const MAX_MODEL_FILES: usize = 1024;
 

@@ -54,11 +54,13 @@ pub enum Protocol {
     Revocations,
     /// Parts of a model's files.
     Weights,
+    /// Notes that either of two peers lacks, and attachments.
+    Boards,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Admission,
         Self::Generate,
         Self::Embed,
@@ -69,6 +71,7 @@ impl Protocol {
         Self::Adverts,
         Self::Revocations,
         Self::Weights,
+        Self::Boards,
     ];
 
     /// The protocol's name in a swarm: `/shoal/<swarm>/<protocol>/<version>`; of admission,
@@ -85,6 +88,7 @@ impl Protocol {
             Self::Adverts => ("adverts", 1),
             Self::Revocations => ("revocations", 1),
             Self::Weights => ("weights", 1),
+            Self::Boards => ("boards", 1),
         };
         format!("/shoal/{swarm}/{name}/{version}")
     }
@@ -244,6 +248,7 @@ mod tests {
                 "/shoal/public/adverts/1",
                 "/shoal/public/revocations/1",
                 "/shoal/public/weights/1",
+                "/shoal/public/boards/1",
             ]
         );
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
