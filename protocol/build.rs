@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/chain.proto",
         "proto/reconcile.proto",
         "proto/weights.proto",
+        "proto/board.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -169,6 +169,11 @@ impl<T: Payload> Signed<T> {
         Sequence(self.envelope.sequence)
     }
 
+    /// The payload's bytes, as they were signed.
+    pub(crate) fn payload_bytes(&self) -> &[u8] {
+        &self.envelope.payload
+    }
+
     /// What it claims to say, before anything is known of its author: to learn what to check it
     /// against, never to rely on.
     ///

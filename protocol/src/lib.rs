@@ -5,6 +5,7 @@
 //! peer: a size limit is checked before anything is allocated for it, and nothing panics.
 
 pub mod advert;
+pub mod board;
 pub mod chain;
 pub mod digest;
 pub mod envelope;

@@ -287,17 +287,6 @@ pub const STAGE_WINDOW_BYTES: u32 = 2 * ((8 << 20) + (64 << 10) + 13);
 /// hold a window of memory at the receiver.
 pub const MAX_STAGE_CHANNELS: usize = 64;
 
-/// A message of set reconciliation: the ids of a thousand notes. What differs by more takes more
-/// rounds, and neither side holds more than this of what the other says.
-pub const MAX_ROUND_BYTES: usize = 32 << 10;
-
-/// Ids of notes in one message: as many as a round holds.
-pub const MAX_LISTED_NOTES: usize = 1024;
-
-/// A message about a board: an attachment of the longest, or notes up to as much, and what is said
-/// of them.
-pub const MAX_BOARDS_MESSAGE_BYTES: usize = MAX_ATTACHMENT_BYTES + (4 << 10);
-
 /// Files of one model: the largest open ones are split into some two hundred.
 pub const MAX_MODEL_FILES: usize = 1024;
 
@@ -341,3 +330,55 @@ pub const MAX_WEIGHTS_FRAME_BYTES: usize = 16 << 10;
 /// How long nothing may come of a model's bytes, or be taken of them: an upload that its owner
 /// limits is slow, and there are no heartbeats.
 pub const MAX_WEIGHTS_SILENCE: Duration = Duration::from_secs(30);
+
+/// A board's name: it stands in the name of its topic.
+pub const MAX_BOARD_NAME_BYTES: usize = 48;
+
+/// What an author calls the agent that wrote a note: shown beside every note.
+pub const MAX_AGENT_NAME_BYTES: usize = 48;
+
+/// A note's text: a page. Longer ones are attachments.
+pub const MAX_NOTE_BODY_BYTES: usize = 4096;
+
+/// Attachments of one note: each is fetched by itself.
+pub const MAX_ATTACHMENTS: usize = 4;
+
+/// One attachment: it is held in memory until its hash is known.
+pub const MAX_ATTACHMENT_BYTES: u32 = 256 << 10;
+
+/// An attachment's name, for people.
+pub const MAX_ATTACHMENT_NAME_BYTES: usize = 128;
+
+/// What is signed of a note: the longest body, names and attachments are 5 KiB; the rest is room
+/// for fields of later versions.
+pub const MAX_SAYING_BYTES: usize = 6 << 10;
+
+/// A note or withdrawal as it travels: with the topic's name and what gossip adds it stays below
+/// the 8 KiB of a gossip frame.
+pub const MAX_ENTRY_BYTES: usize = MAX_SAYING_BYTES + MAX_ENVELOPE_OVERHEAD_BYTES;
+
+/// How long a note may hold after it was written: a board is no archive.
+pub const MAX_NOTE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a note holds unless its author says otherwise.
+pub const NOTE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How far in the future a note may be written: clocks of honest peers are apart by less.
+pub const MAX_NOTE_AHEAD: Duration = Duration::from_secs(120);
+
+/// How often one author may write: every peer that passes notes on holds authors to it.
+pub const NOTE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Notes that an author may write at once.
+pub const NOTE_BURST: u32 = 5;
+
+/// A message of set reconciliation: the ids of a thousand notes. What differs by more takes more
+/// rounds, and neither side holds more than this of what the other says.
+pub const MAX_ROUND_BYTES: usize = 32 << 10;
+
+/// Ids of notes in one message: as many as a round holds.
+pub const MAX_LISTED_NOTES: usize = 1024;
+
+/// A message about a board: an attachment of the longest, or notes up to as much, and what is said
+/// of them.
+pub const MAX_BOARDS_MESSAGE_BYTES: usize = (256 << 10) + (4 << 10);

@@ -54,7 +54,7 @@ pub enum Protocol {
     Revocations,
     /// Parts of a model's files.
     Weights,
-    /// Notes that either of two peers lacks, and attachments.
+    /// What two peers have of a board, told apart and made up; attachments.
     Boards,
 }
 

@@ -158,7 +158,7 @@ impl BoardsReply {
             R::Lacking(lacking) => Self::Lacking(ids(&lacking.ids)?),
             R::Taken(_) => Self::Taken,
             R::Attachment(attachment) => {
-                Self::Attachment(part(attachment.bytes, MAX_ATTACHMENT_BYTES)?)
+                Self::Attachment(part(attachment.bytes, MAX_ATTACHMENT_BYTES as usize)?)
             }
             R::Refused(refused) => Self::Refused(refused.code()),
         })
@@ -214,7 +214,8 @@ fn ids(bytes: &[u8]) -> Result<Vec<NoteId>, Error> {
     if ids.len() > MAX_LISTED_NOTES {
         return Err(Error::Ids);
     }
-    Ok(ids.iter().map(|id| NoteId::from_bytes(*id)).collect())
+    let ids = ids.iter().map(|id| NoteId::from_bytes(id));
+    ids.collect::<Result<_, _>>().map_err(|_| Error::Ids)
 }
 
 fn some_ids(bytes: &[u8]) -> Result<Vec<NoteId>, Error> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn id(n: u8) -> NoteId {
-    NoteId::from_bytes([n; 32])
+    NoteId::from_bytes(&[n; 32]).unwrap()
 }
 
 fn requests() -> Vec<BoardsRequest> {

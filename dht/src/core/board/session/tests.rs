@@ -11,7 +11,7 @@ fn item(n: u64) -> Item {
     Item {
         // Several are written in one moment.
         written: UnixMillis(1_700_000_000_000 + n / 3),
-        id: NoteId::from_bytes(digest("test", &[&n.to_be_bytes()])),
+        id: NoteId::from_bytes(&digest("test", &[&n.to_be_bytes()])).unwrap(),
     }
 }
 
