@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/advert.proto",
         "proto/membership.proto",
         "proto/chain.proto",
+        "proto/reconcile.proto",
         "proto/weights.proto",
         "proto/board.proto",
     ];

@@ -1,6 +1,7 @@
 //! Decisions about the swarm as plain structs: time and randomness come in, nothing is sent.
 
 pub mod adverts;
+pub mod board;
 pub mod channels;
 pub mod clock;
 pub mod connections;

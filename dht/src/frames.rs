@@ -42,11 +42,20 @@ impl FrameReader {
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Result<Bytes, ReadError> {
+        let payload = self.next_or_end(stream).await?;
+        payload.ok_or(ReadError::Closed)
+    }
+
+    /// The next payload, or `None` where the peer said that it is the end.
+    pub(crate) async fn next_or_end(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Option<Bytes>, ReadError> {
         loop {
             let frame = self.decoder.decode(&mut self.buffer);
             match frame.map_err(ReadError::Frame)? {
-                Some(Frame::Data(payload)) => return Ok(payload),
-                Some(Frame::End) => return Err(ReadError::Closed),
+                Some(Frame::Data(payload)) => return Ok(Some(payload)),
+                Some(Frame::End) => return Ok(None),
                 None => self.fill(stream).await?,
             }
         }

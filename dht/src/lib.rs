@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod board;
 pub mod candidates;
 pub mod core;
 pub mod eager;

@@ -8,11 +8,14 @@ mod actor;
 mod admitting;
 mod ask;
 mod behaviour;
+mod boarding;
+mod boards;
 mod command;
 mod config;
 mod finding;
 mod gossip;
 mod grouping;
+mod hearing;
 mod joining;
 mod linking;
 mod listening;
@@ -38,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use self::{actor::Actor, command::Command};
 pub use self::{
     admitting::{Kept, Private},
+    boards::{FetchError, FollowError},
     config::{Config, DEFAULT_PORT, Meeting, Remembered, both_transports, everywhere},
     opening::{Inbound, OpenError},
 };

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod limits;
 pub mod membership;
 pub mod names;
+pub mod reconcile;
 pub mod record_key;
 pub mod weights;
 

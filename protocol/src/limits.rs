@@ -371,3 +371,14 @@ pub const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Notes that an author may write at once.
 pub const NOTE_BURST: u32 = 5;
+
+/// A message of set reconciliation: the ids of a thousand notes. What differs by more takes more
+/// rounds, and neither side holds more than this of what the other says.
+pub const MAX_ROUND_BYTES: usize = 32 << 10;
+
+/// Ids of notes in one message: as many as a round holds.
+pub const MAX_LISTED_NOTES: usize = 1024;
+
+/// A message about a board: an attachment of the longest, or notes up to as much, and what is said
+/// of them.
+pub const MAX_BOARDS_MESSAGE_BYTES: usize = (256 << 10) + (4 << 10);

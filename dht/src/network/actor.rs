@@ -17,6 +17,7 @@ use super::{
     StartError,
     admitting::{Admitting, Kept},
     behaviour::{Behaviour, BehaviourEvent, InsideEvent, swarm},
+    boarding::Boarding,
     command::Command,
     config::Config,
     finding::Finding,
@@ -62,6 +63,7 @@ pub(super) struct Actor {
     pub(super) opening: Opening,
     pub(super) viewing: Viewing,
     pub(super) admitting: Admitting,
+    pub(super) boarding: Boarding,
 }
 
 /// What others look at.
@@ -100,7 +102,8 @@ impl Actor {
             telling,
             standing: Standing::new(now),
             finding: Finding::default(),
-            opening: Opening::new(&config.swarm, inbound),
+            opening: Opening::new(&config, inbound),
+            boarding: Boarding::new(&config, own, now),
             viewing,
             admitting,
             swarm,
@@ -126,6 +129,7 @@ impl Actor {
                 },
                 Some(found) = self.joining.next_search() => self.on_search(found),
                 Some(met) = self.meeting.next() => self.on_meeting(met),
+                Some(done) = self.boarding.next() => self.on_boarding(done),
                 Ok(()) = self.profile.changed() => self.telling.on_change(),
                 () = tokio::time::sleep_until(deadline.into()) => {}
                 event = self.swarm.select_next_some() => self.on_events(event),
@@ -143,6 +147,7 @@ impl Actor {
     }
 
     fn next_deadline(&self) -> Instant {
+        let now = Instant::now();
         let due = [
             self.joining.next_deadline(),
             self.meeting.next_deadline(),
@@ -153,8 +158,9 @@ impl Actor {
             self.sharding_deadline(),
             self.opening.next_deadline(),
             self.viewing.next_deadline(),
+            self.boarding.next_deadline(now),
         ];
-        let latest = Instant::now() + LONGEST_SLEEP;
+        let latest = now + LONGEST_SLEEP;
         due.into_iter().flatten().fold(latest, Instant::min)
     }
 
@@ -166,6 +172,15 @@ impl Actor {
                 protocol,
                 opened,
             } => self.open(peer, protocol, opened),
+            Command::Follow { board, done } => {
+                // Whoever asked may have gone; the board is followed.
+                let _ = done.send(self.follow(board));
+            }
+            Command::Unfollow(board) => self.unfollow(board),
+            Command::Publish { board, bytes } => self.tell_note(&board, &bytes),
+            Command::Followers { board, answer } => {
+                let _ = answer.send(self.boarding.followers(&board));
+            }
             Command::Blame(peer) => {
                 self.on_offence(&peer_id(&peer), Offence::ProtocolViolation);
             }
@@ -187,6 +202,7 @@ impl Actor {
         self.drive_grouping(at.now);
         self.drive_sharding(at.now);
         self.drive_telling(at);
+        self.drive_boarding(at.now);
         self.drive_opening(at.now);
         self.viewing_due(at.now);
     }

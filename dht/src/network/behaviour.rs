@@ -192,7 +192,7 @@ fn inside(
         pulses: Pulses::default(),
         asking: asking(&config.swarm),
         probes: Probes::new(stream_protocol(config, Protocol::Probe)?),
-        streams: Streams::new(opening::protocols(&config.swarm).into_values().collect()),
+        streams: Streams::new(opening::protocols(config).into_values().collect()),
         relay_client,
         relay_server: relay::Behaviour::new(own, relay_config()),
         dcutr: (!config.is_server)

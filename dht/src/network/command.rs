@@ -1,13 +1,15 @@
 //! What the handle asks of the task. Plain data.
 
+use bytes::Bytes;
 use protocol::{
     ModelName, NodeId,
+    board::BoardName,
     membership::{Chain, wire},
     names::Protocol,
 };
 use tokio::sync::oneshot;
 
-use super::opening::OpenError;
+use super::{boards::FollowError, opening::OpenError};
 use crate::{
     core::membership::{Credential, ListError},
     streams::Stream,
@@ -30,6 +32,29 @@ pub(super) enum Command {
         protocol: Protocol,
         /// Where to answer.
         opened: oneshot::Sender<Result<Stream, OpenError>>,
+    },
+    /// Follow a board.
+    Follow {
+        /// Which.
+        board: BoardName,
+        /// Where to answer.
+        done: oneshot::Sender<Result<(), FollowError>>,
+    },
+    /// Follow a board no longer.
+    Unfollow(BoardName),
+    /// Tell an entry to those who follow its board.
+    Publish {
+        /// Which board.
+        board: BoardName,
+        /// The entry.
+        bytes: Bytes,
+    },
+    /// Say who is connected and follows a board.
+    Followers {
+        /// Which.
+        board: BoardName,
+        /// Where to answer.
+        answer: oneshot::Sender<Vec<NodeId>>,
     },
     /// A peer broke the protocol of a stream.
     Blame(NodeId),

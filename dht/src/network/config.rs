@@ -1,6 +1,6 @@
 //! What a node's part in the swarm is set up with. Plain data; nothing is opened here.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use ed25519_dalek::SigningKey;
 use protocol::{
@@ -10,7 +10,7 @@ use protocol::{
 };
 
 use super::Private;
-use crate::core::connections;
+use crate::{board::Ledger, core::connections};
 
 /// The port that a node listens at unless told otherwise, of UDP and TCP alike.
 pub const DEFAULT_PORT: u16 = 9338;
@@ -45,6 +45,8 @@ pub struct Config {
     pub is_server: bool,
     /// The sequence number of the last advert of an earlier run.
     pub last_sequence: Option<Sequence>,
+    /// Who keeps the notes of boards; `None`: no boards are spoken of.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Bounds of connections.
     pub connections: connections::Config,
 }
@@ -108,6 +110,7 @@ impl Config {
             upnp: true,
             is_server: false,
             last_sequence: None,
+            ledger: None,
             connections: connections::Config::default(),
         }
     }

@@ -259,6 +259,7 @@ impl Actor {
         self.linking.connections.on_closed(link.id);
         if !self.linking.is_connected(link.node) {
             self.on_peer_gone(link.node);
+            self.boarding.on_gone(link.node);
         }
         self.on_path(link.node);
         self.on_peers_changed();

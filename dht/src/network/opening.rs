@@ -15,13 +15,10 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use protocol::{
-    NodeId,
-    names::{Protocol, SwarmName},
-};
+use protocol::{NodeId, names::Protocol};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{actor::Actor, standing::Limited};
+use super::{actor::Actor, config::Config, standing::Limited};
 use crate::{
     address::{Direct, Scope, is_circuit},
     core::{connections::Traffic, score::Offence},
@@ -39,13 +36,14 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses of one peer that one dial tries.
 const MOST_ADDRESSES: usize = 12;
 
-/// Protocols whose streams are handed to the node.
-const SERVED: [Protocol; 5] = [
+/// Protocols whose streams are handed to the node; those of boards, if it keeps any, stay here.
+const SERVED: [Protocol; 6] = [
     Protocol::Generate,
     Protocol::Embed,
     Protocol::Lease,
     Protocol::Stage,
     Protocol::Weights,
+    Protocol::Boards,
 ];
 
 /// Why there is no stream to a peer.
@@ -98,18 +96,21 @@ pub(super) struct Opening {
     inbound: mpsc::Sender<Inbound>,
 }
 
-/// The names of the protocols whose streams are handed to the node.
-pub(super) fn protocols(swarm: &SwarmName) -> BTreeMap<Protocol, StreamProtocol> {
+/// The names of the protocols whose streams are taken.
+pub(super) fn protocols(config: &Config) -> BTreeMap<Protocol, StreamProtocol> {
     let name = |protocol: Protocol| {
-        StreamProtocol::try_from_owned(protocol.of(swarm)).expect("it begins with a slash")
+        let name = protocol.of(&config.swarm);
+        StreamProtocol::try_from_owned(name).expect("it begins with a slash")
     };
-    SERVED.map(|protocol| (protocol, name(protocol))).into()
+    let is_spoken = |protocol: &Protocol| *protocol != Protocol::Boards || config.ledger.is_some();
+    let served = SERVED.into_iter().filter(is_spoken);
+    served.map(|protocol| (protocol, name(protocol))).collect()
 }
 
 impl Opening {
-    pub(super) fn new(swarm: &SwarmName, inbound: mpsc::Sender<Inbound>) -> Self {
+    pub(super) fn new(config: &Config, inbound: mpsc::Sender<Inbound>) -> Self {
         Self {
-            names: protocols(swarm),
+            names: protocols(config),
             waiting: BTreeMap::new(),
             dials: BTreeMap::new(),
             opening: BTreeMap::new(),
@@ -238,6 +239,9 @@ impl Actor {
         if traffic(protocol) == Traffic::Data && !is_direct {
             return;
         }
+        if protocol == Protocol::Boards {
+            return self.serve_boards(peer, stream);
+        }
         let inbound = Inbound {
             peer,
             protocol,
@@ -311,6 +315,7 @@ fn limited(protocol: Protocol) -> Limited {
     match protocol {
         Protocol::Lease => Limited::Leases,
         Protocol::Stage => Limited::Links,
+        Protocol::Boards => Limited::Boards,
         _ => Limited::Streams,
     }
 }

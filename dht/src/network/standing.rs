@@ -47,6 +47,13 @@ const LINKS: Quota = Quota {
     per_second: 0.5,
 };
 
+/// Streams of one neighbour about boards: one for each board when it comes, and one for each bit of
+/// news or attachment later.
+const BOARDS: Quota = Quota {
+    burst: 64,
+    per_second: 4.0,
+};
+
 /// All of it together: what an honest peer never reaches at once.
 const IN_ALL: Quota = Quota {
     burst: 512,
@@ -61,6 +68,7 @@ pub(super) enum Limited {
     Streams,
     Leases,
     Links,
+    Boards,
 }
 
 /// The limits and the offences of all peers.
@@ -78,6 +86,7 @@ impl Standing {
             (Limited::Streams, STREAMS),
             (Limited::Leases, LEASES),
             (Limited::Links, LINKS),
+            (Limited::Boards, BOARDS),
         ];
         Self {
             scores: Scores::default(),

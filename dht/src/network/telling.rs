@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ed25519_dalek::SigningKey;
 use libp2p::{
     PeerId,
-    gossipsub::{self, MessageAcceptance},
+    gossipsub,
     request_response::{self, ResponseChannel},
 };
 use protocol::{
@@ -17,7 +17,7 @@ use protocol::{
 };
 use rand::{RngExt, rngs::StdRng, seq::IteratorRandom};
 
-use super::{actor::Actor, config::Config, gossip::is_graylisted, standing::Limited};
+use super::{actor::Actor, config::Config, standing::Limited};
 use crate::{
     core::{
         adverts::{Adverts, Moment, Outcome, Publisher, Verdict},
@@ -169,7 +169,7 @@ impl Actor {
         }
     }
 
-    fn on_listener(&mut self) {
+    pub(super) fn on_listener(&mut self) {
         if self.telling.is_unheard {
             self.publish_again();
         }
@@ -187,36 +187,8 @@ impl Actor {
         profile
     }
 
-    pub(super) fn on_gossip(&mut self, event: gossipsub::Event) {
-        let (propagation_source, message_id, message) = match event {
-            gossipsub::Event::Message {
-                propagation_source,
-                message_id,
-                message,
-            } => (propagation_source, message_id, message),
-            gossipsub::Event::Subscribed { .. } => return self.on_listener(),
-            _ => return,
-        };
-        let acceptance = match self.hear(&propagation_source, &message) {
-            Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
-        };
-        let gossip = &mut self.swarm.behaviour_mut().inside.inner_mut().gossip;
-        gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
-        if acceptance != MessageAcceptance::Reject {
-            return;
-        }
-        let is_unheard = is_graylisted(gossip, &propagation_source);
-        self.on_offence(&propagation_source, Offence::InvalidMessage);
-        // Gossip passes over it from now on, so nothing more would count against it.
-        if is_unheard && let Some(node) = node_id(&propagation_source) {
-            self.disconnect(node);
-        }
-    }
-
     /// An advert by gossip: cheap checks first, and the signature before anything is kept.
-    fn hear(&mut self, from: &PeerId, message: &gossipsub::Message) -> Verdict {
+    pub(super) fn hear(&mut self, from: &PeerId, message: &gossipsub::Message) -> Verdict {
         if !self.is_allowed(from, Limited::Gossip) {
             return Verdict::Ignore;
         }
