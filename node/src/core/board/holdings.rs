@@ -219,6 +219,11 @@ impl Holdings {
         self.numbers.contains_key(id)
     }
 
+    /// Whether this entry is here, and of this board.
+    pub fn is_on(&self, id: &NoteId, board: &BoardName) -> bool {
+        self.get(id).is_some_and(|held| held.board == *board)
+    }
+
     /// Whether this note was withdrawn.
     pub fn is_withdrawn(&self, id: &NoteId) -> bool {
         self.withdrawn.contains_key(id)

@@ -12,10 +12,10 @@ use super::Holdings;
 /// What is told of one note or withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
+    /// Which note.
+    pub note: NoteId,
     /// The entry that says it: the note, or what withdrew it.
     pub entry: NoteId,
-    /// Who wrote it.
-    pub author: NodeId,
 }
 
 /// A board, for people.
@@ -57,8 +57,7 @@ impl Holdings {
             return Err(NameError::Several);
         }
         let entry = *self.withdrawn.get(id).unwrap_or(id);
-        let author = self.get(&entry).ok_or(NameError::None)?.author;
-        Ok(Fact { entry, author })
+        Ok(Fact { note: *id, entry })
     }
 
     /// Whether a note has this attachment.
