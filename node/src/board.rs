@@ -254,7 +254,10 @@ impl Keeper {
             self.0.disk.erase(id);
         }
         let holdings = &state.desk.holdings;
-        let unused = state.attachments.keys().filter(|digest| !holdings.refers_to(digest));
+        let unused = state
+            .attachments
+            .keys()
+            .filter(|digest| !holdings.refers_to(digest));
         let unused: Vec<_> = unused.copied().collect();
         for digest in unused {
             state.attachments.remove(&digest);
@@ -278,7 +281,10 @@ impl Keeper {
         let mut watchers = std::mem::take(&mut state.watchers);
         let view = self.view(state, entry, warnings.to_vec());
         watchers.retain(|watcher| {
-            let wants = watcher.board.as_ref().is_none_or(|board| board == entry.saying.board());
+            let wants = watcher
+                .board
+                .as_ref()
+                .is_none_or(|board| board == entry.saying.board());
             !watcher.notes.is_closed() && (!wants || watcher.notes.try_send(view.clone()).is_ok())
         });
         state.watchers = watchers;

@@ -5,6 +5,7 @@
 //! `--ctx-size` on the command line. It knows no module's meaning of a setting: those own
 //! their `Config`s, which are only composed here.
 
+mod board;
 mod closest;
 mod settings;
 mod source;
@@ -23,6 +24,7 @@ use toml::Value;
 pub use self::settings::{SETTINGS, Setting};
 pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
+use crate::board::BoardConfig;
 use crate::cli::args::Flags;
 use crate::router::PrivacyPolicy;
 use crate::serving::ServingConfig;
@@ -67,6 +69,8 @@ pub struct Config {
     pub serving: ServingConfig,
     /// Where models are kept and fetched from.
     pub models: ModelsConfig,
+    /// Which boards are followed and how much of them is kept.
+    pub board: BoardConfig,
     /// How logs are written; `None`: for people on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
     /// How long running answers may take to finish when the node is told to stop.
@@ -371,6 +375,7 @@ impl Config {
             residency: ResidencyConfig::default(),
             serving: ServingConfig::default(),
             models: ModelsConfig::default(),
+            board: BoardConfig::default(),
             log_format: None,
             drain_timeout: Duration::from_secs(30),
         }

@@ -308,7 +308,10 @@ impl Rows {
     /// Every row, by key.
     pub fn iter(&self) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
         let rows = self.tree.iter();
-        rows.map(|row| row.map(|(key, row)| (key.to_vec(), row.to_vec())).map_err(io))
+        rows.map(|row| {
+            row.map(|(key, row)| (key.to_vec(), row.to_vec()))
+                .map_err(io)
+        })
     }
 
     /// Puts a row.

@@ -5,9 +5,7 @@ use protocol::board::{BoardName, Entry};
 use tokio::sync::mpsc;
 use tracing::warn;
 use web::Boards;
-use web::boards::{
-    AuthorView, BoardError, BoardSummary, NewNote, NoteQuery, NoteView, Standing,
-};
+use web::boards::{AuthorView, BoardError, BoardSummary, NewNote, NoteQuery, NoteView, Standing};
 
 use super::Keeper;
 use super::reading::Found;
@@ -45,10 +43,15 @@ impl Boards for Keeper {
 
     async fn attachment(&self, id: &str, index: usize) -> Result<Vec<u8>, BoardError> {
         let id = id.to_owned();
-        match self.run_for(move |keeper| keeper.look_up(&id, index)).await? {
+        match self
+            .run_for(move |keeper| keeper.look_up(&id, index))
+            .await?
+        {
             Found::Here(bytes) => Ok(bytes),
             Found::Elsewhere { board, attachment } => {
-                let bytes = self.fetch(&board, attachment.digest, attachment.bytes).await?;
+                let bytes = self
+                    .fetch(&board, attachment.digest, attachment.bytes)
+                    .await?;
                 let kept = bytes.clone();
                 self.run_for(move |keeper| {
                     keeper.keep_attachment(attachment.digest, &kept);
@@ -81,7 +84,8 @@ impl Boards for Keeper {
     }
 
     async fn set_posting(&self, allowed: bool) -> Result<(), BoardError> {
-        self.run_for(move |keeper| keeper.set_posting_here(allowed)).await
+        self.run_for(move |keeper| keeper.set_posting_here(allowed))
+            .await
     }
 
     async fn authors(&self) -> Result<Vec<AuthorView>, BoardError> {
@@ -90,7 +94,8 @@ impl Boards for Keeper {
 
     async fn set_author(&self, author: &str, standing: Standing) -> Result<(), BoardError> {
         let author = author.to_owned();
-        self.run_for(move |keeper| keeper.judge_author(&author, standing)).await
+        self.run_for(move |keeper| keeper.judge_author(&author, standing))
+            .await
     }
 }
 
@@ -126,8 +131,14 @@ impl Keeper {
             state.desk.holdings.followed().any(|known| *known == wanted)
         });
         let told = match is_followed.await {
-            Some(true) => network.follow(board).await.map_err(|error| error.to_string()),
-            _ => network.unfollow(board).await.map_err(|error| error.to_string()),
+            Some(true) => network
+                .follow(board)
+                .await
+                .map_err(|error| error.to_string()),
+            _ => network
+                .unfollow(board)
+                .await
+                .map_err(|error| error.to_string()),
         };
         if let Err(error) = told {
             warn!(%error, "the network does not follow a board as this node does");

@@ -36,7 +36,13 @@ impl Keeper {
         self.check_room(&state, &post.attachments)?;
         let written = state.next_time();
         let expires = written.saturating_add(lifetime);
-        let signed = Entry::sign(&self.0.key, &self.0.swarm, Saying::Note(note), written, expires);
+        let signed = Entry::sign(
+            &self.0.key,
+            &self.0.swarm,
+            Saying::Note(note),
+            written,
+            expires,
+        );
         let entry = signed.map_err(|error| BoardError::Invalid(error.to_string()))?;
         self.follow_here(&mut state, entry.saying.board(), true)?;
         self.judge(&mut state, &entry)?;
@@ -83,9 +89,8 @@ impl Keeper {
     }
 
     fn check_room(&self, state: &State, attachments: &[NewAttachment]) -> Result<(), BoardError> {
-        let size = |attachment: &NewAttachment| {
-            u64::try_from(attachment.bytes.len()).unwrap_or(u64::MAX)
-        };
+        let size =
+            |attachment: &NewAttachment| u64::try_from(attachment.bytes.len()).unwrap_or(u64::MAX);
         let here: u64 = state.attachments.values().sum();
         let more: u64 = attachments.iter().map(size).sum();
         if more > 0 && here + more > MAX_ATTACHMENTS_BYTES {
@@ -153,14 +158,17 @@ impl State {
                 "a note is named by its id, or by {MIN_PREFIX} or more digits of its beginning"
             )));
         }
-        self.desk.holdings.named(&text).map_err(|error| match error {
-            holdings::NameError::None => {
-                BoardError::NotFound(format!("no note here has an id that begins with `{text}`"))
-            }
-            holdings::NameError::Several => BoardError::NotFound(format!(
-                "several notes have ids that begin with `{text}`: give more of it"
-            )),
-        })
+        self.desk
+            .holdings
+            .named(&text)
+            .map_err(|error| match error {
+                holdings::NameError::None => BoardError::NotFound(format!(
+                    "no note here has an id that begins with `{text}`"
+                )),
+                holdings::NameError::Several => BoardError::NotFound(format!(
+                    "several notes have ids that begin with `{text}`: give more of it"
+                )),
+            })
     }
 }
 
@@ -183,7 +191,10 @@ fn note(state: &State, post: &NewNote) -> Result<Note, BoardError> {
     let attachments = post.attachments.iter();
     let attachments = attachments.map(|a| Attachment::of(&a.bytes, a.name.clone()));
     Ok(Note {
-        board: post.board.parse().map_err(|error| invalid(&error as &protocol::board::BoardNameError))?,
+        board: post
+            .board
+            .parse()
+            .map_err(|error| invalid(&error as &protocol::board::BoardNameError))?,
         kind: kind(&post.kind)?,
         parent: parent.transpose()?,
         body: body(&post.body),
@@ -222,7 +233,10 @@ fn check_secrets(post: &NewNote) -> Result<Vec<String>, BoardError> {
         }
     };
     look(&body(&post.body), "");
-    look(post.agent.as_deref().unwrap_or_default(), " in the agent's name");
+    look(
+        post.agent.as_deref().unwrap_or_default(),
+        " in the agent's name",
+    );
     for (n, attachment) in (1..).zip(&post.attachments) {
         let place = format!(" in attachment {n}");
         look(attachment.name.as_deref().unwrap_or_default(), &place);

@@ -43,7 +43,11 @@ impl Keeper {
     /// The note whose id begins so, or what withdrew it.
     pub(super) fn entry_named(&self, state: &State, id: &str) -> Result<Entry, BoardError> {
         let fact = state.fact(id)?;
-        let row = self.0.disk.read(&fact.entry).map_err(|error| internal(&error))?;
+        let row = self
+            .0
+            .disk
+            .read(&fact.entry)
+            .map_err(|error| internal(&error))?;
         let entry = row.and_then(|bytes| Entry::stored(&bytes, &self.0.swarm).ok());
         entry.ok_or(BoardError::Internal)
     }
@@ -59,7 +63,11 @@ impl Keeper {
         self.let_go(&mut state);
         let thread = query.thread.as_deref().map(|id| state.note_id(id));
         let author = query.author.as_deref().map(|text| author(&state, text));
-        let muted = state.desk.standings.all().filter(|(_, standing)| **standing == standing::Standing::Muted);
+        let muted = state
+            .desk
+            .standings
+            .all()
+            .filter(|(_, standing)| **standing == standing::Standing::Muted);
         let filter = Filter {
             board,
             text: Query::parse(query.text.as_deref().unwrap_or_default())

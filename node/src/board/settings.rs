@@ -30,7 +30,9 @@ impl Record for Standing {
 impl Settings {
     /// The boards to follow from the start.
     pub(super) fn followed(&self, configured: &[BoardName]) -> BTreeSet<BoardName> {
-        let configured = configured.iter().filter(|board| !self.left.contains(*board));
+        let configured = configured
+            .iter()
+            .filter(|board| !self.left.contains(*board));
         self.followed.iter().chain(configured).cloned().collect()
     }
 

@@ -32,7 +32,9 @@ impl Keeper {
             written: written.0,
             expires: entry.expires.0,
             withdrawn: note.is_none(),
-            attachments: note.map(|note| attachments(state, note)).unwrap_or_default(),
+            attachments: note
+                .map(|note| attachments(state, note))
+                .unwrap_or_default(),
             warnings,
         }
     }

@@ -131,13 +131,21 @@ fn flushed_rows_are_in_the_files() {
     rows.flush().unwrap();
     copy_files(&dir.path().join("live"), &dir.path().join("copy"));
     let copy = Store::open(&dir.path().join("copy")).unwrap();
-    let rows: Vec<_> = copy.rows("board").unwrap().iter().collect::<Result<_, _>>().unwrap();
+    let rows: Vec<_> = copy
+        .rows("board")
+        .unwrap()
+        .iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
     let expected = [(vec![0, 0xff], vec![0]), (b"b".to_vec(), b"two".to_vec())];
     assert_eq!(rows, expected);
     assert_eq!(copy.rows("other").unwrap().read(b"b").unwrap(), None);
     let large = vec![0; MAX_RECORD_BYTES + 1];
     let rows = store.rows("board").unwrap();
-    assert!(matches!(rows.put(b"x", &large), Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        rows.put(b"x", &large),
+        Err(StoreError::TooLarge { .. })
+    ));
 }
 
 #[test]

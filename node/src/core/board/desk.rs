@@ -113,9 +113,7 @@ impl Desk {
     /// Those of these entries that are worth fetching.
     pub fn lacks(&self, ids: Vec<NoteId>, now: Instant) -> Vec<NoteId> {
         let is_lacking = |id: &NoteId| {
-            !self.holdings.has(id)
-                && !self.holdings.is_withdrawn(id)
-                && !self.refused.has(id, now)
+            !self.holdings.has(id) && !self.holdings.is_withdrawn(id) && !self.refused.has(id, now)
         };
         ids.into_iter().filter(is_lacking).collect()
     }

@@ -183,7 +183,9 @@ impl Holdings {
         }
         let oldest = UnixMillis(now.0.saturating_sub(millis(self.limits.age)));
         let rooms = self.rooms.values();
-        let old = rooms.flat_map(|room| room.before(oldest)).collect::<Vec<_>>();
+        let old = rooms
+            .flat_map(|room| room.before(oldest))
+            .collect::<Vec<_>>();
         gone.extend(old.into_iter().filter(|id| self.remove(id)));
         gone
     }

@@ -47,7 +47,9 @@ impl Query {
                 true => vec![part],
                 false => part.split_whitespace().collect(),
             };
-            let words = chunks.into_iter().map(|chunk| split(chunk).collect::<Vec<_>>());
+            let words = chunks
+                .into_iter()
+                .map(|chunk| split(chunk).collect::<Vec<_>>());
             phrases.extend(words.filter(|words| !words.is_empty()));
         }
         phrases.sort();
@@ -87,7 +89,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         assert_eq!(Query::parse("?!"), Err(QueryError::NoWords("?!".into())));
-        assert_eq!(Query::parse("\"\""), Err(QueryError::NoWords("\"\"".into())));
+        assert_eq!(
+            Query::parse("\"\""),
+            Err(QueryError::NoWords("\"\"".into()))
+        );
         let long = "x".repeat(MAX_QUERY_BYTES + 1);
         assert_eq!(Query::parse(&long), Err(QueryError::TooLong));
         let many: Vec<String> = (0..40).map(|n| n.to_string()).collect();

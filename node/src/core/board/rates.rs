@@ -204,7 +204,9 @@ mod tests {
     fn five_may_come_at_once_and_one_in_ten_seconds() {
         let now = Instant::now();
         let mut arrivals = Arrivals::new();
-        let took = (0..9).filter(|_| arrivals.admit(stream(1), now).is_ok()).count();
+        let took = (0..9)
+            .filter(|_| arrivals.admit(stream(1), now).is_ok())
+            .count();
         assert_eq!(took, 5);
         assert_eq!(arrivals.admit(stream(2), now), Ok(()));
         assert_eq!(arrivals.admit(stream(1), now), Err(NOTE_INTERVAL));
@@ -212,7 +214,11 @@ mod tests {
             is_withdrawal: true,
             ..stream(1)
         };
-        assert_eq!(arrivals.admit(withdrawal, now), Ok(()), "it can be taken back");
+        assert_eq!(
+            arrivals.admit(withdrawal, now),
+            Ok(()),
+            "it can be taken back"
+        );
         let later = now + NOTE_INTERVAL;
         assert!(arrivals.admit(stream(1), later).is_ok());
         assert!(arrivals.admit(stream(1), later).is_err());

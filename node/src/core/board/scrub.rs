@@ -277,7 +277,9 @@ fn setting(line: &str) -> Option<(usize, &'static str)> {
     let value = line[at + 1..].trim();
     let name = line[..at].trim();
     let name = name.strip_prefix("export ").unwrap_or(name);
-    let name = name.trim().trim_matches(|c| matches!(c, '"' | '\'' | '-' | ' '));
+    let name = name
+        .trim()
+        .trim_matches(|c| matches!(c, '"' | '\'' | '-' | ' '));
     let plain = name.to_ascii_lowercase();
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_word) {
@@ -313,7 +315,10 @@ fn is_secret_value(value: &str, is_env: bool) -> bool {
 fn emails(line: &str) -> impl Iterator<Item = (usize, &'static str)> {
     line.match_indices('@').filter_map(|(at, _)| {
         let is_local = |c: &u8| is_token(*c) || *c == b'+';
-        let local = line.as_bytes()[..at].iter().rev().take_while(|c| is_local(c));
+        let local = line.as_bytes()[..at]
+            .iter()
+            .rev()
+            .take_while(|c| is_local(c));
         let local = local.count();
         let domain = &line[at + 1..];
         let is_domain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.');

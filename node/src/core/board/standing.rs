@@ -80,7 +80,9 @@ impl Standings {
     /// Who is called so.
     pub fn named(&self, name: &str) -> Option<NodeId> {
         let mut authors = self.authors.keys();
-        authors.find(|author| self.name(author) == Some(name)).copied()
+        authors
+            .find(|author| self.name(author) == Some(name))
+            .copied()
     }
 
     /// Everybody, by id.

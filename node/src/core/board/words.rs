@@ -128,7 +128,10 @@ struct Phrase<'a> {
 
 impl<'a> Phrase<'a> {
     fn new(words: Vec<&'a [Place]>) -> Self {
-        let by_count = words.iter().enumerate().min_by_key(|(_, places)| places.len());
+        let by_count = words
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, places)| places.len());
         let rarest = by_count.map_or(0, |(n, _)| n);
         Self {
             words: words.into_iter().map(Cursor::new).collect(),
@@ -137,7 +140,9 @@ impl<'a> Phrase<'a> {
     }
 
     fn rarest(&self) -> &'a [Place] {
-        self.words.get(self.rarest).map_or(&[], |cursor| cursor.places)
+        self.words
+            .get(self.rarest)
+            .map_or(&[], |cursor| cursor.places)
     }
 
     /// Every text with the phrase.
@@ -195,7 +200,9 @@ impl<'a> Cursor<'a> {
 
     fn within(&mut self, text: u32) -> Range<usize> {
         self.advance(place(text, 0));
-        let length = self.places[self.at..].iter().take_while(|at| text_of(**at) == text);
+        let length = self.places[self.at..]
+            .iter()
+            .take_while(|at| text_of(**at) == text);
         self.at..self.at + length.count()
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use protocol::board::{BoardName, NoteId};
 use protocol::{NodeId, UnixMillis};
 
+use super::Holdings;
 use super::held::Held;
 use super::room::Room;
-use super::Holdings;
 
 /// What is told of one note or withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,17 @@ impl Holdings {
     pub fn named(&self, prefix: &str) -> Result<Fact, NameError> {
         let from = hex_floor(prefix).ok_or(NameError::None)?;
         let fits = |id: &&NoteId| id.to_string().starts_with(prefix);
-        let notes = self.numbers.range(from..).map(|(id, _)| id).take_while(fits);
+        let notes = self
+            .numbers
+            .range(from..)
+            .map(|(id, _)| id)
+            .take_while(fits);
         let notes = notes.filter(|id| self.get(id).is_some_and(Held::is_note));
-        let withdrawn = self.withdrawn.range(from..).map(|(id, _)| id).take_while(fits);
+        let withdrawn = self
+            .withdrawn
+            .range(from..)
+            .map(|(id, _)| id)
+            .take_while(fits);
         let mut found = notes.chain(withdrawn);
         let id = found.next().ok_or(NameError::None)?;
         if found.next().is_some() {

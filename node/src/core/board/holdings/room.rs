@@ -118,7 +118,8 @@ impl Room {
 
     pub(super) fn of(&self, author: &NodeId) -> impl Iterator<Item = NoteId> {
         let pile = self.authors.get(author);
-        pile.into_iter().flat_map(|pile| pile.order.iter().map(|(_, id)| *id))
+        pile.into_iter()
+            .flat_map(|pile| pile.order.iter().map(|(_, id)| *id))
     }
 }
 

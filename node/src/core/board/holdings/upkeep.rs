@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::board::{BoardName, Entry, NoteId};
 use protocol::UnixMillis;
+use protocol::board::{BoardName, Entry, NoteId};
 
 use super::Holdings;
 use super::held::{Held, usize_of};
@@ -67,7 +67,10 @@ impl Holdings {
     pub(super) fn make_room(&mut self, entry: &Entry, gone: &mut Vec<NoteId>) {
         let (board, limits) = (entry.saying.board().clone(), self.limits.clone());
         let share = limits.share();
-        while let Some(id) = self.room(&board).and_then(|r| r.over_share(&entry.author, &share)) {
+        while let Some(id) = self
+            .room(&board)
+            .and_then(|r| r.over_share(&entry.author, &share))
+        {
             self.remove(&id);
             gone.push(id);
         }
@@ -86,7 +89,13 @@ impl Holdings {
     }
 
     /// The board's oldest goes, and nothing as old as it is taken again.
-    fn evict(&mut self, board: &BoardName, written: UnixMillis, id: NoteId, gone: &mut Vec<NoteId>) {
+    fn evict(
+        &mut self,
+        board: &BoardName,
+        written: UnixMillis,
+        id: NoteId,
+        gone: &mut Vec<NoteId>,
+    ) {
         if let Some(room) = self.rooms.get_mut(board) {
             room.floor = UnixMillis(written.0.saturating_add(1));
         }

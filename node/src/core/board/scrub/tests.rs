@@ -159,7 +159,11 @@ fn refusals_outlast_many_warnings() {
     let text = format!("{many}\n{}", token("ghp_", 36));
     let found = scrub(&text);
     assert_eq!(found.len(), MAX_FINDINGS);
-    assert!(found.iter().any(|found| !found.is_warning && found.line == 2));
+    assert!(
+        found
+            .iter()
+            .any(|found| !found.is_warning && found.line == 2)
+    );
 }
 
 proptest! {
