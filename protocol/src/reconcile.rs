@@ -9,7 +9,10 @@ mod message;
 pub use message::{BoardsMessageError, BoardsReply, BoardsRequest, RefusalCode};
 
 mod wire {
-    #![allow(missing_docs, reason = "generated; documented in proto/reconcile.proto")]
+    #![allow(
+        missing_docs,
+        reason = "generated; documented in proto/reconcile.proto"
+    )]
     #![allow(
         unreachable_pub,
         reason = "generated; the messages outside are checked ones"

@@ -152,11 +152,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Visit<'_, IO> {
     }
 
     /// Gives what is lacking there, as far as the peer takes it.
-    async fn give(
-        &mut self,
-        surplus: &[NoteId],
-        came: &mut Reconciled,
-    ) -> Result<(), CallError> {
+    async fn give(&mut self, surplus: &[NoteId], came: &mut Reconciled) -> Result<(), CallError> {
         for some in surplus.chunks(MAX_LISTED_NOTES) {
             let BoardsReply::Lacking(wanted) =
                 self.ask(&BoardsRequest::Offer(some.to_vec())).await?

@@ -165,11 +165,7 @@ impl Visit<'_> {
 }
 
 impl Opened {
-    async fn on_round(
-        &mut self,
-        clerk: &Clerk,
-        message: &[u8],
-    ) -> Result<BoardsReply, ServeError> {
+    async fn on_round(&mut self, clerk: &Clerk, message: &[u8]) -> Result<BoardsReply, ServeError> {
         let responder = match &mut self.responder {
             Some(responder) => responder,
             empty => {

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use libp2p::{
     PeerId,
-    gossipsub::{IdentTopic, Message, MessageAcceptance, MessageId, TopicHash},
+    gossipsub::{IdentTopic, Message, MessageId, TopicHash},
 };
 use protocol::{
     NodeId,
@@ -20,20 +20,13 @@ use protocol::{
     limits::MAX_ENTRY_BYTES,
     names::{Protocol, SwarmName},
 };
-use tokio::{
-    sync::oneshot,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{FollowError, OpenError, actor::Actor, config::Config, gossip::score_topic};
 use crate::{
     board::{CallError, Clerk, Ledger, Reconciled, Served, reconcile, serve_boards},
     core::{
-        adverts,
-        board::{
-            Ending, Guests, Input, MeetingId, Meetings, Output, Passage, Toll, Verdict, Way,
-        },
+        board::{Ending, Guests, Input, MeetingId, Meetings, Output, Passage, Toll, Verdict, Way},
         score::Offence,
     },
     peer::{node_id, peer_id},
@@ -260,7 +253,7 @@ impl Actor {
         message: Message,
     ) {
         let Some(node) = node_id(neighbour) else {
-            return self.judge(neighbour, id, MessageAcceptance::Ignore);
+            return self.judge(neighbour, id, Verdict::Ignored.gossip());
         };
         let Some(desk) = &mut self.boarding.desk else {
             return;
@@ -279,16 +272,7 @@ impl Actor {
                 Verdict::Ignored
             }
         };
-        self.on_verdict(neighbour, id, verdict);
-    }
-
-    fn on_verdict(&mut self, neighbour: &PeerId, id: &MessageId, verdict: Verdict) {
-        let acceptance = match verdict.gossip() {
-            adverts::Verdict::Accept => MessageAcceptance::Accept,
-            adverts::Verdict::Ignore => MessageAcceptance::Ignore,
-            adverts::Verdict::Reject => MessageAcceptance::Reject,
-        };
-        self.judge(neighbour, id, acceptance);
+        self.judge(neighbour, id, verdict.gossip());
     }
 
     pub(super) fn on_boarding(&mut self, done: Done) {
@@ -297,7 +281,7 @@ impl Actor {
                 neighbour,
                 message,
                 verdict,
-            } => self.on_verdict(&neighbour, &message, verdict),
+            } => self.judge(&neighbour, &message, verdict.gossip()),
             Done::Reconciled(id, ending) => self.boarding.push(Input::Ended(id, ending)),
             Done::Served {
                 peer,

@@ -31,24 +31,20 @@ impl Actor {
         if let Some(board) = self.boarding.board(&message.topic) {
             return self.hear_note(board, &propagation_source, &message_id, message);
         }
-        let acceptance = match self.hear(&propagation_source, &message) {
+        let verdict = self.hear(&propagation_source, &message);
+        self.judge(&propagation_source, &message_id, verdict);
+    }
+
+    /// Says what becomes of a message, and blames whoever passed on one that nobody honest does.
+    pub(super) fn judge(&mut self, from: &PeerId, message: &MessageId, verdict: Verdict) {
+        let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
             Verdict::Reject => MessageAcceptance::Reject,
         };
-        self.judge(&propagation_source, &message_id, acceptance);
-    }
-
-    /// Says what becomes of a message, and blames whoever passed on one that nobody honest does.
-    pub(super) fn judge(
-        &mut self,
-        from: &PeerId,
-        message: &MessageId,
-        acceptance: MessageAcceptance,
-    ) {
         let gossip = &mut self.swarm.behaviour_mut().inside.inner_mut().gossip;
         gossip.report_message_validation_result(message, from, acceptance);
-        if acceptance != MessageAcceptance::Reject {
+        if verdict != Verdict::Reject {
             return;
         }
         let is_unheard = is_graylisted(gossip, from);

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use libp2p::{
-    PeerId,
-    gossipsub,
+    PeerId, gossipsub,
     request_response::{self, ResponseChannel},
 };
 use protocol::{
@@ -26,7 +25,7 @@ use crate::{
         score::Offence,
         shards::ShardError,
     },
-    peer::{node_id, peer_id},
+    peer::peer_id,
 };
 
 /// How long an advert can hold by the clock of one who is allowed to be off.

@@ -15,6 +15,7 @@
 //! All randomness is one generator and all time is simulated: a seed replays a run. Tests assert
 //! thresholds on small swarms (`tests/swarm.rs`), `make swarms` prints the figures of large ones.
 
+pub mod boards;
 mod mesh;
 mod peer;
 mod ring;

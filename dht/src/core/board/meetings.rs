@@ -205,7 +205,10 @@ impl Meetings {
                 return;
             };
             let name = name.clone();
-            let peer = self.boards.get_mut(&name).and_then(|board| board.begin(now, rng));
+            let peer = self
+                .boards
+                .get_mut(&name)
+                .and_then(|board| board.begin(now, rng));
             let Some(peer) = peer else {
                 return;
             };
@@ -377,7 +380,10 @@ impl Board {
         }
         let others = self.peers.keys().copied().filter(|peer| *peer != from);
         for peer in others.sample(rng, FANOUT) {
-            self.want(peer, now + GATHER + GATHER.mul_f64(rng.random_range(0.0..1.0)));
+            self.want(
+                peer,
+                now + GATHER + GATHER.mul_f64(rng.random_range(0.0..1.0)),
+            );
         }
     }
 }

@@ -84,16 +84,15 @@ impl Initiator {
     pub fn on_round(&mut self, message: &[u8]) -> Result<Option<Vec<u8>>, Poison> {
         self.sides.check(message)?;
         let (mut surplus, mut lacking) = (Vec::new(), Vec::new());
-        let next =
-            self.sides
-                .negentropy
-                .reconcile_with_ids(message, &mut surplus, &mut lacking);
+        let next = self
+            .sides
+            .negentropy
+            .reconcile_with_ids(message, &mut surplus, &mut lacking);
         let next = next.map_err(|_| Poison::Malformed)?;
         extend(&mut self.found.lacking, &lacking);
         extend(&mut self.found.surplus, &surplus);
         let is_full = self.found.lacking.len() >= MOST_LACKED;
-        self.found.is_whole =
-            next.is_none() && !is_full && self.found.surplus.len() < MOST_LACKED;
+        self.found.is_whole = next.is_none() && !is_full && self.found.surplus.len() < MOST_LACKED;
         Ok(next.filter(|_| !is_full))
     }
 
