@@ -285,9 +285,10 @@ fn terminals(readme: &str) -> Result<[Vec<&str>; 2]> {
 /// A line in the test's folder, at free ports of loopback.
 fn shell(folder: &Path, line: &str) -> Result<Command> {
     let mut line = line.to_owned();
+    let loopback = format!("--listen {}", ON_LOOPBACK[0].1);
     for (port, listen) in [("9411", "9401"), ("9412", "9402")] {
         line = line.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
-        line = line.replace(&format!("--listen {listen}"), "--listen 127.0.0.1:0");
+        line = line.replace(&format!("--listen {listen}"), &loopback);
     }
     let binaries = shoal_binary()?;
     let binaries = binaries.parent().context("the binary's folder")?.display();
