@@ -521,9 +521,12 @@ async fn attachments_come_and_go_with_their_notes() {
     };
     let view = keeper.post(post).await.unwrap();
     assert!(view.attachments[0].here);
-    assert_eq!(keeper.attachment(&view.id, 0).await, Ok(bytes.clone()));
+    assert_eq!(
+        Boards::attachment(&keeper, &view.id, 0).await,
+        Ok(bytes.clone())
+    );
     assert!(matches!(
-        keeper.attachment(&view.id, 1).await,
+        Boards::attachment(&keeper, &view.id, 1).await,
         Err(BoardError::NotFound(_))
     ));
     let digest = *blake3::hash(&bytes).as_bytes();

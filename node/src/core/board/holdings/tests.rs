@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use proptest::{collection::vec, prelude::*};
-use protocol::board::Note;
+use protocol::board::{Kind, Note};
 use protocol::names::SwarmName;
 
 use super::*;
