@@ -157,5 +157,7 @@ fn extend(found: &mut Vec<NoteId>, more: &[Id]) {
     found.extend(more.filter_map(|id| NoteId::from_bytes(id.as_slice()).ok()));
 }
 
+// By its path: the fuzz target takes this file into a crate of its own.
 #[cfg(test)]
+#[path = "session/tests.rs"]
 mod tests;
