@@ -1,8 +1,10 @@
 //! A client of a node's HTTP: the command line's way to the running node. It knows no command
 //! and prints nothing.
 
+mod boards;
 mod chat;
 mod events;
+mod remote;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,6 +18,7 @@ use web::manage::{
 
 pub use self::chat::{Chunk, Question, Turn};
 pub use self::events::Events;
+pub use self::remote::RemoteBoards;
 use crate::config::{Effective, Origin, Secret};
 use crate::data_dir::Layout;
 
@@ -68,9 +71,10 @@ impl ClientError {
         matches!(self, Self::NoNode(_) | Self::Unreachable { .. })
     }
 
-    /// Whether the node has no such model.
-    pub fn is_no_model(&self) -> bool {
-        matches!(self, Self::Refused { code: Some(code), .. } if code == "model_not_found")
+    /// Whether the node has no such model, or no such note.
+    pub fn is_not_found(&self) -> bool {
+        let absent = ["model_not_found", "note_not_found"];
+        matches!(self, Self::Refused { code: Some(code), .. } if absent.contains(&code.as_str()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod bench;
+mod board;
 mod chat;
 mod completions;
 mod config_show;
@@ -9,6 +10,7 @@ mod connect;
 mod doctor;
 mod exit;
 mod join;
+mod mcp;
 mod models;
 mod peers;
 mod plan;
@@ -17,6 +19,7 @@ mod status;
 mod swarm;
 mod terminal;
 mod text;
+mod trust;
 mod up;
 
 use std::process::ExitCode;
@@ -58,6 +61,9 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Bench(args) => bench::run(&args, terminal),
         Command::Swarm(args) => swarm::run(args.command, terminal),
         Command::Join(args) => join::run(&args, terminal),
+        Command::Board(args) => board::run(&args.command, terminal),
+        Command::Trust(args) => trust::run(&args.command, terminal),
+        Command::Mcp(args) => mcp::run(&args, terminal),
         Command::Config(args) => {
             let ConfigCommand::Show(args) = args.command;
             config_show::run(&args, terminal)

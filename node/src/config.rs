@@ -5,7 +5,9 @@
 //! `--ctx-size` on the command line. It knows no module's meaning of a setting: those own
 //! their `Config`s, which are only composed here.
 
+mod board;
 mod closest;
+mod secret;
 mod settings;
 mod source;
 mod swarm;
@@ -20,9 +22,11 @@ use std::time::Duration;
 use llama_sys::engine::Speculate;
 use toml::Value;
 
+pub use self::secret::Secret;
 pub use self::settings::{SETTINGS, Setting};
 pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
+use crate::board::BoardConfig;
 use crate::cli::args::Flags;
 use crate::router::PrivacyPolicy;
 use crate::serving::ServingConfig;
@@ -67,6 +71,8 @@ pub struct Config {
     pub serving: ServingConfig,
     /// Where models are kept and fetched from.
     pub models: ModelsConfig,
+    /// Which boards are followed and how much of them is kept.
+    pub board: BoardConfig,
     /// How logs are written; `None`: for people on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
     /// How long running answers may take to finish when the node is told to stop.
@@ -153,28 +159,6 @@ impl LogFormat {
             Self::Human => "human",
             Self::Json => "json",
         }
-    }
-}
-
-/// Text that never shows in logs or in `config show`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps it.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
     }
 }
 
@@ -371,6 +355,7 @@ impl Config {
             residency: ResidencyConfig::default(),
             serving: ServingConfig::default(),
             models: ModelsConfig::default(),
+            board: BoardConfig::default(),
             log_format: None,
             drain_timeout: Duration::from_secs(30),
         }

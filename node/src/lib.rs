@@ -4,6 +4,7 @@
 //! llama.cpp: those live behind `dht`, `web` and `llama-sys`.
 
 pub mod api_client;
+pub mod board;
 pub mod chain;
 pub mod cli;
 pub mod config;

@@ -1,8 +1,9 @@
-//! The node's small state in one embedded database: typed records by key. It alone knows sled;
-//! it knows no record's meaning. Models' files are not in it.
+//! The node's small state in one embedded database: typed records by key, and rows of bytes. It
+//! alone knows sled; it knows no record's meaning. Models' files are not in it.
 //!
-//! What a crash may lose: nothing acknowledged. [`Table::put`] and [`Table::remove`] return
-//! after the change is on disk; a change that was not acknowledged is there or not, whole.
+//! What a crash may lose: nothing acknowledged. [`Table::put`], [`Table::remove`] and
+//! [`Rows::flush`] return after the change is on disk; a change that was not acknowledged is there
+//! or not, whole.
 //! They wait for the disk: call them outside the async threads.
 
 use std::marker::PhantomData;
@@ -164,6 +165,15 @@ impl Store {
         })
     }
 
+    /// Rows of bytes: many and small ones that have a form of their own, or large ones.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn rows(&self, name: &str) -> Result<Rows, StoreError> {
+        let tree = self.db.open_tree(name).map_err(io)?;
+        Ok(Rows { tree })
+    }
+
     /// The database's schema. One without is new and gets the first, which the migrations raise.
     fn schema(&self) -> Result<u32, String> {
         let meta = self.db.open_tree(META).map_err(|e| e.to_string())?;
@@ -275,6 +285,66 @@ impl<T: Record> Table<T> {
         let removed = self.tree.remove(key).map_err(io)?.is_some();
         self.tree.flush().map_err(io)?;
         Ok(removed)
+    }
+}
+
+/// Bytes under keys of bytes. A change is on disk after [`Rows::flush`]: whoever acknowledges it
+/// flushes first, and what others can give again is flushed with the next.
+#[derive(Clone)]
+pub struct Rows {
+    tree: sled::Tree,
+}
+
+impl Rows {
+    /// The row under this key.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = self.tree.get(key).map_err(io)?;
+        Ok(row.map(|bytes| bytes.to_vec()))
+    }
+
+    /// Every row, by key.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
+        let rows = self.tree.iter();
+        rows.map(|row| {
+            row.map(|(key, row)| (key.to_vec(), row.to_vec()))
+                .map_err(io)
+        })
+    }
+
+    /// Puts a row.
+    ///
+    /// # Errors
+    /// It is too large, or the disk failed.
+    pub fn put(&self, key: &[u8], row: &[u8]) -> Result<(), StoreError> {
+        for (bytes, limit) in [(key.len(), MAX_KEY_BYTES), (row.len(), MAX_RECORD_BYTES)] {
+            if bytes > limit {
+                let table = "rows";
+                return Err(StoreError::TooLarge { table, bytes });
+            }
+        }
+        self.tree.insert(key, row).map_err(io)?;
+        Ok(())
+    }
+
+    /// Removes a row, if it is there.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.tree.remove(key).map_err(io)?;
+        Ok(())
+    }
+
+    /// Returns when every change so far is on disk.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.tree.flush().map_err(io)?;
+        Ok(())
     }
 }
 

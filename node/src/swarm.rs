@@ -8,6 +8,8 @@ mod offering;
 mod setup;
 mod status;
 
+use std::sync::Arc;
+
 use bootstrap::memberships::{Membership, SwarmFiles, keep};
 use dht::generate::RequestRoom;
 use dht::identity::Identity;
@@ -25,9 +27,20 @@ use self::offering::Services;
 pub use self::setup::SwarmSetup;
 pub(crate) use self::setup::configured_proof;
 pub use self::status::status;
+use crate::board::Keeper;
 use crate::config::ListenConfig;
 use crate::serving::Serving;
 use crate::weights::Weights;
+
+/// What of the disk the network is given.
+pub struct Kept {
+    /// The peers of last time.
+    pub memory: Memory,
+    /// Parts of models, which peers are given.
+    pub weights: Weights,
+    /// Notes of boards.
+    pub boards: Keeper,
+}
 
 /// The network, and what has to be done with it.
 pub struct Joined {
@@ -54,11 +67,16 @@ impl Joined {
     pub fn begin(
         setup: &SwarmSetup,
         identity: &Identity,
-        memory: Memory,
-        weights: Weights,
+        kept: Kept,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
-        let config = config(setup, identity, &memory);
+        let Kept {
+            memory,
+            weights,
+            boards,
+        } = kept;
+        let mut config = config(setup, identity, &memory);
+        config.ledger = Some(Arc::new(boards));
         let (network, inbound, ended) = Network::start(config, stop.clone())?;
         Ok(Self {
             network,

@@ -1,6 +1,7 @@
 //! `shoal up`: claims the data directory, puts the node's parts together, serves until told to
 //! stop, drains. It decides nothing about requests or models.
 
+mod boards;
 mod chains;
 mod parts;
 mod pinned;
@@ -172,6 +173,7 @@ async fn serve(
         web_config(&config),
         Arc::clone(&parts.backend),
         Arc::clone(&parts.management) as _,
+        Arc::new(parts.boards.clone()),
     );
     let server = server.await?;
     let api = server.local_addr();

@@ -27,7 +27,11 @@ pub use note_id::{NoteId, NoteIdError};
 pub use saying::{Attachment, Kind, KindError, Note, Saying, Withdrawal};
 
 mod wire {
-    #![allow(missing_docs, reason = "generated; documented in proto/board.proto")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        reason = "generated; documented in proto/board.proto"
+    )]
     include!(concat!(env!("OUT_DIR"), "/shoal.board.v1.rs"));
 }
 

@@ -1,12 +1,15 @@
 //! Reading a request's body within the limits of size, memory and time. What it says is
 //! `fields`' business.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, BodyDataStream, Bytes},
-    extract::Request,
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
 use futures::StreamExt;
+use serde::de::DeserializeOwned;
 use tokio::{sync::SemaphorePermit, time::timeout};
 
 use crate::{
@@ -54,6 +57,21 @@ pub(crate) async fn read_json(app: &App, request: Request) -> Result<WholeBody<'
     timeout(limits.body_timeout, reading)
         .await
         .map_err(|_| late())?
+}
+
+/// A body of ours: unlike OpenAI's, its unknown fields are errors.
+pub(crate) struct Own<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Own<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let body = read_json(app, request).await?;
+        let value = serde_json::from_slice(&body.bytes);
+        value.map(Self).map_err(|error| {
+            ApiError::invalid(format!("The body is not what it must be: {error}."))
+        })
+    }
 }
 
 /// JSON, or no content type at all: `curl` users forget it, browsers cannot (their requests

@@ -1,11 +1,13 @@
-//! HTTP: the OpenAI API, the management API, metrics.
+//! HTTP: the OpenAI API, the management API, the blackboard's API and MCP server, metrics.
 //!
-//! It parses requests, asks its [`Backend`] and [`Management`], and writes answers. It knows
+//! It parses requests, asks its [`Backend`], [`Boards`] and [`Management`], and writes answers. It knows
 //! neither a model nor a peer.
 
 pub mod backend;
+pub mod boards;
 pub mod config;
 pub mod manage;
+pub mod mcp;
 pub mod observe;
 pub mod server;
 
@@ -34,6 +36,7 @@ mod state;
 mod usage;
 
 pub use backend::{Backend, GenerateStream, ModelCard, Readiness};
+pub use boards::Boards;
 pub use config::{ApiKey, BindError, WebConfig};
 pub use manage::Management;
 pub use server::{Drained, Server};

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{FromRequest, Path, Query, Request, State, rejection::QueryRejection},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    body,
+    body::Own,
     error::ApiError,
     manage::{
         DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PlanReport, PullEvent,
@@ -51,21 +51,6 @@ impl From<ManageError> for ApiError {
             ManageError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         };
         Self::new(status, error.to_string()).with_code(code)
-    }
-}
-
-/// A body of ours: unlike OpenAI's, its unknown fields are errors.
-struct Own<T>(T);
-
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Own<T> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        let body = body::read_json(app, request).await?;
-        let value = serde_json::from_slice(&body.bytes);
-        value.map(Self).map_err(|error| {
-            ApiError::invalid(format!("The body is not what it must be: {error}."))
-        })
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+mod boards;
 mod schemas;
 
 /// Built once: it never changes while the process lives.
@@ -35,6 +36,8 @@ struct Operation {
     streams: bool,
     /// A parameter of its query that must be there.
     query: Option<&'static str>,
+    /// Parameters of its query that may be there.
+    choices: &'static [&'static str],
 }
 
 const fn operation(
@@ -52,12 +55,20 @@ const fn operation(
         answer,
         streams: false,
         query: None,
+        choices: &[],
     }
 }
 
 const fn asking(parameter: &'static str, operation: Operation) -> Operation {
     Operation {
         query: Some(parameter),
+        ..operation
+    }
+}
+
+const fn choosing(choices: &'static [&'static str], operation: Operation) -> Operation {
+    Operation {
+        choices,
         ..operation
     }
 }
@@ -69,7 +80,7 @@ const fn streaming(operation: Operation) -> Operation {
     }
 }
 
-/// Every route of the server.
+/// Every route of the server but the blackboard's.
 const OPERATIONS: &[Operation] = &[
     operation(
         "get",
@@ -224,10 +235,14 @@ const OPERATIONS: &[Operation] = &[
     ),
 ];
 
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    OPERATIONS.iter().chain(boards::OPERATIONS)
+}
+
 /// The whole document, OpenAPI 3.1.
 fn document() -> Value {
     let mut paths = Map::new();
-    for operation in OPERATIONS {
+    for operation in operations() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method] = operation.json();
     }
@@ -295,10 +310,14 @@ impl Operation {
     fn parameters(&self) -> impl Iterator<Item = Value> {
         let in_path = self.path.split('{').skip(1);
         let names = in_path.filter_map(|rest| rest.split('}').next());
-        let in_path = names.map(|name| (name, "path"));
-        let all = in_path.chain(self.query.map(|name| (name, "query")));
-        all.map(|(name, place)| {
-            json!({ "name": name, "in": place, "required": true, "schema": { "type": "string" } })
+        let in_path = names.map(|name| (name, "path", true));
+        let needed = self.query.iter().map(|name| (*name, "query", true));
+        let chosen = self.choices.iter().map(|name| (*name, "query", false));
+        let all = in_path.chain(needed).chain(chosen);
+        all.map(|(name, place, required)| {
+            json!({
+                "name": name, "in": place, "required": required, "schema": { "type": "string" },
+            })
         })
     }
 
@@ -352,7 +371,11 @@ mod tests {
 
     /// Routes as the sources register them: `.route("/path", method(…))`.
     fn registered() -> BTreeSet<(String, String)> {
-        let sources = [include_str!("router.rs"), include_str!("management.rs")];
+        let sources = [
+            include_str!("router.rs"),
+            include_str!("management.rs"),
+            include_str!("boards/routes.rs"),
+        ];
         let mut found = BTreeSet::new();
         for rest in sources
             .iter()
@@ -369,8 +392,7 @@ mod tests {
 
     #[test]
     fn it_lists_exactly_the_routers_routes() {
-        let documented: BTreeSet<_> = OPERATIONS
-            .iter()
+        let documented: BTreeSet<_> = operations()
             .map(|operation| (operation.method.to_owned(), operation.path.to_owned()))
             .collect();
         assert_eq!(documented, registered());

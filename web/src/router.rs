@@ -10,8 +10,8 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    chat, completions, embeddings, guard, health, management, metrics, models, openapi, responses,
-    state::App,
+    boards, chat, completions, embeddings, guard, health, management, mcp, metrics, models,
+    openapi, responses, state::App,
 };
 
 /// Every route behind every guard.
@@ -47,5 +47,7 @@ fn routes() -> Router<Arc<App>> {
         .route("/v1/responses", post(responses::create))
         .route("/metrics", get(metrics::expose))
         .route("/openapi.json", get(openapi::show))
+        .route("/mcp", post(mcp::answer))
         .merge(management::routes())
+        .merge(boards::routes())
 }

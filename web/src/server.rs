@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::Backend,
+    boards::Boards,
     config::{BindError, WebConfig},
     manage::Management,
     router::router,
@@ -42,6 +43,7 @@ pub struct Server {
     connections: Arc<Semaphore>,
     drain_timeout: Duration,
     write_timeout: Duration,
+    draining: CancellationToken,
     closing: CancellationToken,
 }
 
@@ -63,6 +65,7 @@ impl Server {
         config: WebConfig,
         backend: Arc<dyn Backend>,
         management: Arc<dyn Management>,
+        boards: Arc<dyn Boards>,
     ) -> Result<Self, BindError> {
         config.check()?;
         let refused = |source| BindError::Listen {
@@ -71,7 +74,7 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = App::new(config, backend, management);
+        let app = App::new(config, backend, management, boards);
         let config = &app.config;
         Ok(Self {
             listener,
@@ -81,6 +84,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(config.max_connections)),
             drain_timeout: config.drain_timeout,
             write_timeout: config.write_timeout,
+            draining: app.draining.clone(),
             closing: app.closing.clone(),
         })
     }
@@ -92,7 +96,8 @@ impl Server {
     }
 
     /// Answers until `shutdown` is cancelled, then drains: no new connection, idle ones closed,
-    /// running requests finish within [`WebConfig::drain_timeout`], or end with an error then.
+    /// running requests finish within [`WebConfig::drain_timeout`], or end with an error then; watches
+    /// of the blackboard end at once.
     /// Dropping the future ends everything at once.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
         let mut tasks = JoinSet::new();
@@ -116,6 +121,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        self.draining.cancel();
         drain(tasks, self.drain_timeout, &self.closing).await
     }
 

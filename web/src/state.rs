@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::Admission, answers::Answers, backend::Backend, config::WebConfig, error::ApiError,
-    manage::Management, observe::HttpMetrics,
+    admission::Admission, answers::Answers, backend::Backend, boards::Boards, config::WebConfig,
+    error::ApiError, manage::Management, mcp, observe::HttpMetrics,
 };
 
 /// Most model names that a 404 lists.
@@ -21,11 +21,16 @@ pub(crate) const BODY_PERMIT_BYTES: usize = 4096;
 pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) management: Arc<dyn Management>,
+    pub(crate) boards: Arc<dyn Boards>,
     pub(crate) config: WebConfig,
     pub(crate) metrics: HttpMetrics,
     pub(crate) admission: Arc<Admission>,
     /// Memory for large bodies, in units of [`BODY_PERMIT_BYTES`].
     pub(crate) body_memory: Semaphore,
+    /// The blackboard for agents.
+    pub(crate) mcp: mcp::HttpService,
+    /// Cancelled when the drain begins: what has no end of its own ends then.
+    pub(crate) draining: CancellationToken,
     /// Cancelled at the drain's deadline: what still runs ends with an error.
     pub(crate) closing: CancellationToken,
 }
@@ -35,6 +40,7 @@ impl App {
         config: WebConfig,
         backend: Arc<dyn Backend>,
         management: Arc<dyn Management>,
+        boards: Arc<dyn Boards>,
     ) -> Arc<Self> {
         let pages = config.max_body_memory_bytes.max(config.max_body_bytes) / BODY_PERMIT_BYTES;
         Arc::new(Self {
@@ -43,6 +49,9 @@ impl App {
             metrics: HttpMetrics::default(),
             admission: Arc::new(Admission::new(config.max_running, config.max_waiting)),
             body_memory: Semaphore::new((pages + 1).min(Semaphore::MAX_PERMITS)),
+            mcp: mcp::http_service(&boards),
+            boards,
+            draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             config,
         })

@@ -6,6 +6,8 @@
     reason = "tests: a failure is a panic, and values are written in place"
 )]
 
+#[path = "api/boards.rs"]
+mod boards;
 #[path = "api/chat.rs"]
 mod chat;
 #[path = "api/client.rs"]
@@ -20,7 +22,11 @@ mod embeddings;
 mod guards;
 #[path = "api/malformed.rs"]
 mod malformed;
+#[path = "api/mcp.rs"]
+mod mcp;
 #[path = "api/models.rs"]
 mod models;
+#[path = "api/pinboard.rs"]
+mod pinboard;
 #[path = "api/scripted.rs"]
 mod scripted;

@@ -1,5 +1,6 @@
 //! The command line's grammar, and which settings its flags set. It knows no command's work.
 
+mod board;
 mod swarm;
 
 use std::path::PathBuf;
@@ -8,6 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use toml::Value;
 
+pub use self::board::{
+    AgentArg, AuthorArgs, BoardArgs, BoardCommand, ListArgs, McpArgs, NamedArgs, NoteArgs,
+    PostArgs, ReadArgs, SearchArgs, TrustAddArgs, TrustArgs, TrustCommand, WatchArgs,
+};
 pub use self::swarm::{
     ChosenArgs, CreateArgs, DelegateArgs, InviteArgs, JoinArgs, LeaveArgs, MayArg, MembersArgs,
     NetworkArgs, PeerArgs, RenewArgs, RoleArg, SwarmArgs, SwarmCommand,
@@ -21,7 +26,7 @@ Exit codes:
   1    failed; the reason is on stderr in one line
   2    the command line or the configuration is wrong
   3    no node answers there
-  4    no such model
+  4    no such model, or no such note
   5    another node uses this data directory
   6    stopped before every running answer was finished
   130  interrupted
@@ -70,6 +75,12 @@ pub enum Command {
     Swarm(SwarmArgs),
     /// Join a private swarm with a token or a pass.
     Join(JoinArgs),
+    /// The blackboard: post, read, search and watch notes.
+    Board(BoardArgs),
+    /// Trust the authors of notes, or mute them.
+    Trust(TrustArgs),
+    /// Serve the blackboard to an agent on stdio (Model Context Protocol).
+    Mcp(McpArgs),
     /// The configuration.
     Config(ConfigArgs),
     /// Print completions for a shell.

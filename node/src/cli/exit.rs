@@ -26,7 +26,7 @@ pub enum Exit {
     Usage = 2,
     /// No node answers there.
     NoNode = 3,
-    /// No such model.
+    /// No such model, or no such note.
     NoModel = 4,
     /// Another node uses this data directory.
     DataDirInUse = 5,
@@ -82,6 +82,18 @@ pub enum CliError {
     /// There is nothing to ask.
     #[error("the prompt is empty: give one after the model's name, or write it to stdin")]
     NoPrompt,
+    /// A note has no text.
+    #[error("the note is empty: give its text after the board's name, or write it to stdin")]
+    NoText,
+    /// A note's text cannot be read.
+    #[error("cannot read the note's text: {0}")]
+    Text(String),
+    /// The node ended a watch.
+    #[error("the watch has ended: watch again, and read what came meanwhile with a search")]
+    WatchEnded,
+    /// An agent on stdio.
+    #[error("{0}")]
+    Mcp(String),
     /// A download failed; the node's words.
     #[error("{0}")]
     Pull(String),
@@ -100,10 +112,10 @@ impl CliError {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::NoPrompt | Self::Argument(_) => Exit::Usage,
+            Self::Config(_) | Self::NoPrompt | Self::NoText | Self::Argument(_) => Exit::Usage,
             Self::Swarm(error) | Self::Up(UpError::Swarm(error)) if error.is_usage() => Exit::Usage,
             Self::Client(error) if error.is_no_node() => Exit::NoNode,
-            Self::Client(error) if error.is_no_model() => Exit::NoModel,
+            Self::Client(error) if error.is_not_found() => Exit::NoModel,
             Self::DataDir(DataDirError::InUse { .. })
             | Self::Up(UpError::DataDir(DataDirError::InUse { .. })) => Exit::DataDirInUse,
             Self::Up(UpError::Pin(error)) if error.is_absent() => Exit::NoModel,

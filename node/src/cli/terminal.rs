@@ -23,10 +23,7 @@ impl Terminal {
     /// # Errors
     /// [`CliError::Output`]: nobody takes it.
     pub(super) fn text(&mut self, text: &str) -> Result<(), CliError> {
-        let written = self.out.write_all(text.as_bytes());
-        written
-            .and_then(|()| self.out.flush())
-            .map_err(CliError::Output)
+        self.bytes(text.as_bytes())
     }
 
     /// Writes a line.
@@ -45,6 +42,27 @@ impl Terminal {
         let text = serde_json::to_string_pretty(value);
         let text = text.map_err(|error| CliError::Output(error.into()))?;
         self.line(text)
+    }
+
+    /// Writes a value as JSON on one line.
+    ///
+    /// # Errors
+    /// [`CliError::Output`]: nobody takes it.
+    pub(super) fn json_line(&mut self, value: &impl serde::Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value);
+        let text = text.map_err(|error| CliError::Output(error.into()))?;
+        self.line(text)
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// [`CliError::Output`]: nobody takes it.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        let written = self.out.write_all(bytes);
+        written
+            .and_then(|()| self.out.flush())
+            .map_err(CliError::Output)
     }
 
     /// Says something to the person on stderr, beside what stdout is for.

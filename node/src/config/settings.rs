@@ -1,14 +1,13 @@
 //! The table of settings: for each key how a value is taken and shown. It knows neither files
 //! nor the environment.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::NodeId;
 use toml::Value;
 
 use super::value::{self, Reason};
-use super::{Config, LogFormat, Secret, swarm};
+use super::{Config, LogFormat, Secret, board, swarm};
 
 /// Sequences of a model at most: llama.cpp's limit of a context.
 const MAX_PARALLEL: u32 = 256;
@@ -21,9 +20,6 @@ const MIN_CTX_SIZE: u32 = 128;
 
 /// Tokens of a context at most: ten times the largest model's.
 const MAX_CTX_SIZE: u32 = 1 << 27;
-
-/// Nodes that are trusted by name: more are a private swarm.
-const MAX_TRUSTED_PEERS: usize = 1024;
 
 /// What stands for a secret.
 const HIDDEN: &str = "(hidden)";
@@ -180,7 +176,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "trusted_peers",
         "",
-        |c, v| set(&mut c.privacy.trusted, nodes(v)),
+        |c, v| set(&mut c.privacy.trusted, swarm::nodes(v)),
         |c| texts(
             &c.privacy
                 .trusted
@@ -295,6 +291,36 @@ pub const SETTINGS: &[Setting] = &[
         |c| text(format!("{}%", c.serving.own_percent))
     ),
     setting!(
+        "boards",
+        "",
+        |c, v| set(&mut c.board.follow, board::names(v)),
+        |c| all(&c.board.follow)
+    ),
+    setting!(
+        "board_keep",
+        "",
+        |c, v| set(&mut c.board.limits.age, board::age(v)),
+        |c| duration(c.board.limits.age)
+    ),
+    setting!(
+        "board_notes",
+        "",
+        |c, v| set(&mut c.board.limits.board_notes, board::notes(v)),
+        |c| text(c.board.limits.board_notes)
+    ),
+    setting!(
+        "board_bytes",
+        "",
+        |c, v| set(&mut c.board.limits.board_bytes, board::bytes(v)),
+        |c| bytes(Some(c.board.limits.board_bytes))
+    ),
+    setting!(
+        "boards_bytes",
+        "",
+        |c, v| set(&mut c.board.limits.total_bytes, board::bytes(v)),
+        |c| bytes(Some(c.board.limits.total_bytes))
+    ),
+    setting!(
         "log_format",
         "human on a terminal, else json",
         log_format,
@@ -315,18 +341,6 @@ fn log_format(config: &mut Config, value: &Value) -> Result<(), Reason> {
         _ => return Err("must be \"human\" or \"json\"".into()),
     });
     Ok(())
-}
-
-fn nodes(value: &Value) -> Result<BTreeSet<NodeId>, Reason> {
-    let node = |text: &String| {
-        let parsed = text.parse::<NodeId>();
-        parsed.map_err(|error| format!("has `{text}`, which names no node: {error}"))
-    };
-    let texts = value::texts(value)?;
-    if texts.len() > MAX_TRUSTED_PEERS {
-        return Err(format!("can name {MAX_TRUSTED_PEERS} nodes at most"));
-    }
-    texts.iter().map(node).collect()
 }
 
 fn set<T>(slot: &mut T, value: Result<T, Reason>) -> Result<(), Reason> {

@@ -1,12 +1,14 @@
 //! The settings of the swarm: which one, how it is joined, where the node listens. It knows
 //! neither what a token says nor any socket.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use bootstrap::list::Address;
+use protocol::NodeId;
 use protocol::chain::Precision;
 use protocol::names::SwarmName;
 use toml::Value;
@@ -23,6 +25,9 @@ const MAX_LISTEN: usize = 32;
 
 /// Addresses to begin at, at most, of nodes or of the rendezvous: as in a list of bootstrap nodes.
 const MAX_BOOTSTRAP: usize = bootstrap::list::MAX_NODES;
+
+/// Nodes that are trusted by name: more are a private swarm.
+const MAX_TRUSTED_PEERS: usize = 1024;
 
 /// Which swarm, and how it is joined.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,6 +238,19 @@ pub(super) fn level_name(level: Level) -> &'static str {
         Level::Trusted => "trusted",
         Level::Swarm => "swarm",
     }
+}
+
+/// Nodes by their ids.
+pub(super) fn nodes(value: &Value) -> Result<BTreeSet<NodeId>, Reason> {
+    let node = |text: &String| {
+        let parsed = text.parse::<NodeId>();
+        parsed.map_err(|error| format!("has `{text}`, which names no node: {error}"))
+    };
+    let texts = value::texts(value)?;
+    if texts.len() > MAX_TRUSTED_PEERS {
+        return Err(format!("can name {MAX_TRUSTED_PEERS} nodes at most"));
+    }
+    texts.iter().map(node).collect()
 }
 
 pub(super) fn show_listen(listen: &ListenConfig) -> Option<Value> {

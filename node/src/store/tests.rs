@@ -119,6 +119,36 @@ fn broken_files_are_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn flushed_rows_are_in_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("live")).unwrap();
+    let rows = store.rows("board").unwrap();
+    rows.put(b"b", b"two").unwrap();
+    rows.put(&[0, 0xff], b"\0").unwrap();
+    rows.put(b"c", b"gone").unwrap();
+    rows.remove(b"c").unwrap();
+    rows.remove(b"d").unwrap();
+    rows.flush().unwrap();
+    copy_files(&dir.path().join("live"), &dir.path().join("copy"));
+    let copy = Store::open(&dir.path().join("copy")).unwrap();
+    let rows: Vec<_> = copy
+        .rows("board")
+        .unwrap()
+        .iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let expected = [(vec![0, 0xff], vec![0]), (b"b".to_vec(), b"two".to_vec())];
+    assert_eq!(rows, expected);
+    assert_eq!(copy.rows("other").unwrap().read(b"b").unwrap(), None);
+    let large = vec![0; MAX_RECORD_BYTES + 1];
+    let rows = store.rows("board").unwrap();
+    assert!(matches!(
+        rows.put(b"x", &large),
+        Err(StoreError::TooLarge { .. })
+    ));
+}
+
+#[test]
 fn a_broken_record_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -17,7 +17,8 @@ use web::{Backend, Readiness};
 
 use super::chains::{ChainParts, Chaining};
 use super::pinned::{self, Pinned};
-use super::{Start, UpError};
+use super::{Start, UpError, boards};
+use crate::board::Keeper;
 use crate::chain::Chains;
 use crate::config::Config;
 use crate::core::residency::Policy;
@@ -38,13 +39,15 @@ use crate::router::{OwnHeads, Router, Shelf};
 use crate::serving::{self, Serving, Upload};
 use crate::shelf;
 use crate::store::Store;
-use crate::swarm::{ChainSide, Joined, Memory, SwarmPeers, SwarmSetup};
+use crate::swarm::{ChainSide, Joined, Kept, Memory, SwarmPeers, SwarmSetup};
 use crate::weights::Weights;
 
 /// Everything that a running node is made of.
 pub(super) struct Parts {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) management: Arc<NodeManagement>,
+    pub(super) boards: Keeper,
+    boards_task: JoinHandle<()>,
     models: Models,
     residency: Residency,
     residency_stop: CancellationToken,
@@ -73,8 +76,11 @@ impl Parts {
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
-        let beginning = |setup| begin(setup, &config, identity, &store, &residency_stop);
+        let keeper = boards::open(&config, swarm.as_ref(), identity, &store)?;
+        let kept = || kept(&config, &store, &keeper);
+        let beginning = |setup| begin(setup, identity, kept()?, &residency_stop);
         let network = swarm.as_ref().map(beginning).transpose()?;
+        let boards_task = boards::run(keeper.clone(), network.as_ref(), residency_stop.clone());
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
@@ -107,6 +113,8 @@ impl Parts {
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
+            boards: keeper,
+            boards_task,
             models,
             residency,
             residency_stop,
@@ -175,7 +183,7 @@ impl Parts {
                 None => Ok(()),
             }
         };
-        let all = async { tokio::join!(self.residency_task, swarm) };
+        let all = async { tokio::join!(self.residency_task, swarm, self.boards_task) };
         tokio::select! {
             biased;
             _ = all => {}
@@ -201,18 +209,23 @@ fn residency(
     Ok((residency, task))
 }
 
+/// What the swarm's network needs of the disk.
+fn kept(config: &Config, store: &Store, keeper: &Keeper) -> Result<Kept, UpError> {
+    Ok(Kept {
+        weights: Weights::open(Layout::new(&config.data_dir).weights(), store)?,
+        memory: Memory::open(store)?,
+        boards: keeper.clone(),
+    })
+}
+
 /// Begins to join the swarm.
 fn begin(
     setup: &SwarmSetup,
-    config: &Config,
     identity: &Identity,
-    store: &Store,
+    kept: Kept,
     stop: &CancellationToken,
 ) -> Result<Joined, UpError> {
-    let weights = Weights::open(Layout::new(&config.data_dir).weights(), store)?;
-    let memory = Memory::open(store)?;
-    let stop = stop.clone();
-    Ok(Joined::begin(setup, identity, memory, weights, stop)?)
+    Ok(Joined::begin(setup, identity, kept, stop.clone())?)
 }
 
 /// The peers that the router may ask.

@@ -22,10 +22,11 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// Third parties behind a wall: the beginning of their names, and who may depend on them.
-const WALLS: [(&str, &[&str]); 5] = [
+const WALLS: [(&str, &[&str]); 6] = [
     ("libp2p", &["dht", "bootstrap"]),
     ("llama-cpp", &["llama-sys"]),
     ("axum", &["web", "bootstrap"]),
+    ("rmcp", &["web"]),
     ("sled", &["node"]),
     ("tracing-subscriber", &["node", "bootstrap"]),
 ];

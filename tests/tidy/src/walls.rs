@@ -10,7 +10,7 @@ struct Wall {
     why: &'static str,
 }
 
-const WALLS: [Wall; 10] = [
+const WALLS: [Wall; 11] = [
     Wall {
         names: &["unsafe"],
         allowed: &["llama-sys/"],
@@ -30,6 +30,11 @@ const WALLS: [Wall; 10] = [
         names: &["axum"],
         allowed: &["web/", "bootstrap/"],
         why: "axum only in web and bootstrap",
+    },
+    Wall {
+        names: &["rmcp"],
+        allowed: &["web/"],
+        why: "rmcp only in web",
     },
     Wall {
         names: &["sled"],

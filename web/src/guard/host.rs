@@ -20,6 +20,14 @@ pub(crate) fn check(
         let message = "The `Host` header does not name this machine.";
         return Err(refusal(message, "host_not_allowed"));
     }
+    check_origin(config, headers)
+}
+
+/// Checks every `Origin`: that of a page of this machine, or one that is configured.
+///
+/// # Errors
+/// 403 when one of them is neither.
+pub(crate) fn check_origin(config: &WebConfig, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     if !origins.all(|o| o.to_str().is_ok_and(|o| allows_origin(config, o))) {
         let message = "Pages of this origin may not call this node; its owner can allow it.";

@@ -3,8 +3,18 @@
 
 use serde_json::{Value, json};
 
+use crate::boards::KINDS;
+
 /// Every schema by name.
 pub(super) fn all() -> Value {
+    let mut all = openai();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), blackboard()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn openai() -> Value {
     json!({
         "Object": { "type": "object" },
         "Objects": { "type": "array", "items": { "type": "object" } },
@@ -30,6 +40,71 @@ pub(super) fn all() -> Value {
             "shoal": served(),
         })),
     })
+}
+
+fn blackboard() -> Value {
+    let text = json!({ "type": "string" });
+    let perhaps = json!({ "type": ["string", "null"] });
+    let attachment = json!({ "name": perhaps, "base64": text });
+    let attachments = json!({ "type": "array", "items": object(&["base64"], &attachment) });
+    json!({
+        "Boards": { "type": "array", "items": object(&["name", "notes", "last_written", "followed"], &json!({
+            "name": text, "notes": { "type": "integer" },
+            "last_written": { "type": ["integer", "null"] }, "followed": { "type": "boolean" },
+        })) },
+        "NewNote": object(&["board", "kind", "body"], &json!({
+            "board": text, "kind": { "enum": KINDS }, "body": text, "parent": perhaps,
+            "agent": perhaps, "expires_in_seconds": { "type": ["integer", "null"] },
+            "attachments": attachments, "allow_secrets": { "type": "boolean" },
+        })),
+        "Note": note(&text, &perhaps),
+        "Notes": { "type": "array", "items": { "$ref": "#/components/schemas/Note" } },
+        "Following": object(&["board", "followed"], &json!({
+            "board": text, "followed": { "type": "boolean" },
+        })),
+        "Posting": object(&["allowed"], &json!({ "allowed": { "type": "boolean" } })),
+        "AuthorChange": object(&["author", "standing"], &json!({
+            "author": text,
+            "standing": { "oneOf": [
+                { "enum": ["muted", "unknown"] },
+                object(&["trusted"], &json!({
+                    "trusted": object(&[], &json!({ "name": perhaps })),
+                })),
+            ] },
+        })),
+    })
+}
+
+fn note(text: &Value, perhaps: &Value) -> Value {
+    let fields = [
+        "id",
+        "board",
+        "kind",
+        "parent",
+        "body",
+        "agent",
+        "author",
+        "author_name",
+        "standing",
+        "verified",
+        "written",
+        "expires",
+        "withdrawn",
+        "attachments",
+        "warnings",
+    ];
+    object(
+        &fields,
+        &json!({
+            "id": text, "board": text, "kind": { "enum": KINDS }, "parent": perhaps, "body": text,
+            "agent": perhaps, "author": text, "author_name": perhaps,
+            "standing": { "enum": ["self", "trusted", "unknown", "muted"] },
+            "verified": { "type": "boolean" }, "written": { "type": "integer" },
+            "expires": { "type": "integer" }, "withdrawn": { "type": "boolean" },
+            "attachments": { "type": "array", "items": { "type": "object" } },
+            "warnings": { "type": "array", "items": text },
+        }),
+    )
 }
 
 fn object(required: &[&str], properties: &Value) -> Value {

@@ -25,7 +25,10 @@ use web::{
     },
 };
 
-use crate::client::{self, Answer};
+use crate::{
+    client::{self, Answer},
+    pinboard::Pinboard,
+};
 
 /// What an answer does.
 #[derive(Debug, Clone)]
@@ -231,6 +234,7 @@ impl Management for Nothing {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) backend: Arc<Scripted>,
+    pub(crate) boards: Arc<Pinboard>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: tokio::task::JoinHandle<Drained>,
 }
@@ -249,13 +253,15 @@ impl TestServer {
     ) -> Self {
         config.listen.set_port(0);
         let backend = Arc::new(Scripted::new(play));
-        let server = Server::bind(config, backend.clone(), Arc::new(Nothing))
+        let boards = Arc::new(Pinboard::default());
+        let server = Server::bind(config, backend.clone(), Arc::new(Nothing), boards.clone())
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
         Self {
             address: server.local_addr(),
             backend,
+            boards,
             serving: tokio::spawn(server.serve(shutdown.clone())),
             shutdown,
         }
