@@ -6,7 +6,7 @@ use std::{
     future::pending,
     panic::resume_unwind,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -18,24 +18,22 @@ use protocol::{
     NodeId,
     board::{BoardName, topic},
     limits::MAX_ENTRY_BYTES,
-    names::{Protocol, SwarmName},
+    names::SwarmName,
+    record_key::RecordKey,
 };
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
-use super::{FollowError, OpenError, actor::Actor, config::Config, gossip::score_topic};
+use super::{FollowError, actor::Actor, config::Config, gossip::score_topic};
 use crate::{
-    board::{CallError, Clerk, Ledger, Reconciled, Served, reconcile, serve_boards},
+    board::{Clerk, Ledger, Served},
     core::{
         board::{Ending, Guests, Input, MeetingId, Meetings, Output, Passage, Toll, Verdict, Way},
         score::Offence,
     },
     peer::{node_id, peer_id},
-    streams::Stream,
 };
 
-/// One reconciliation, and a peer's requests on one stream: eight thousand notes of a kilobyte over
-/// 2 Mbit/s take half a minute. What came until then counts, and another goes on.
-const MOST_TIME: Duration = Duration::from_secs(120);
+mod visits;
 
 /// What came to its end beside the task.
 pub(super) enum Done {
@@ -105,6 +103,15 @@ impl Boarding {
     /// The board of a topic that is followed.
     pub(super) fn board(&self, topic: &TopicHash) -> Option<BoardName> {
         self.desk.as_ref()?.topics.get(topic).cloned()
+    }
+
+    /// Under what this node is found as one who follows boards.
+    pub(super) fn keys(&self) -> impl Iterator<Item = RecordKey> {
+        let desks = self.desk.iter();
+        desks.flat_map(|desk| {
+            let boards = desk.followed.iter();
+            boards.map(|board| RecordKey::board(&desk.swarm, board))
+        })
     }
 
     pub(super) fn followers(&self, board: &BoardName) -> Vec<NodeId> {
@@ -218,6 +225,8 @@ impl Actor {
         desk.waiting.extend(met);
         Arc::make_mut(&mut desk.followed).insert(board.clone());
         desk.topics.insert(hash, board);
+        // The swarm's table is told that this node follows it.
+        self.telling.on_change();
         Ok(())
     }
 
@@ -231,6 +240,7 @@ impl Actor {
         Arc::make_mut(&mut desk.followed).remove(&board);
         desk.topics.remove(&topic.hash());
         desk.waiting.push(Input::Unfollowed(board));
+        self.telling.on_change();
     }
 
     /// Tells a note of this node's own. Where nobody listens yet, it is reconciled when somebody
@@ -326,70 +336,9 @@ impl Actor {
         for output in outputs {
             match output {
                 Output::Reconcile { id, peer, board } => self.begin_meeting(id, peer, board),
+                Output::Seek(board) => self.seek(&board),
                 Output::Blame(peer) => self.cut_off(peer),
             }
         }
-    }
-
-    fn begin_meeting(&mut self, id: MeetingId, peer: NodeId, board: BoardName) {
-        let (opened, stream) = oneshot::channel();
-        self.open(peer, Protocol::Boards, opened);
-        let Some(desk) = &mut self.boarding.desk else {
-            return;
-        };
-        let clerk = desk.clerk.clone();
-        desk.tasks.spawn(async move {
-            let ending = meet(stream, &clerk, peer, board).await;
-            Done::Reconciled(id, ending)
-        });
-    }
-
-    /// A peer's stream: served beside the task, unless too many are.
-    pub(super) fn serve_boards(&mut self, peer: NodeId, stream: Stream) {
-        let Some(desk) = &mut self.boarding.desk else {
-            return;
-        };
-        if !desk.guests.try_enter(peer) {
-            return;
-        }
-        let (clerk, followed) = (desk.clerk.clone(), Arc::clone(&desk.followed));
-        desk.tasks.spawn(async move {
-            let mut came = Served::default();
-            let serving = serve_boards(stream, &clerk, peer, &followed, &mut came);
-            let served = timeout(MOST_TIME, serving).await;
-            let is_whole = matches!(served, Ok(Ok(())));
-            let is_violation = served.is_ok_and(|served| served.is_err_and(|e| e.is_violation()));
-            Done::Served {
-                peer,
-                came,
-                is_whole,
-                is_violation,
-            }
-        });
-    }
-}
-
-/// One reconciliation on a stream that is being opened; how it ended.
-async fn meet(
-    stream: oneshot::Receiver<Result<Stream, OpenError>>,
-    clerk: &Clerk,
-    peer: NodeId,
-    board: BoardName,
-) -> Ending {
-    let Ok(Ok(stream)) = stream.await else {
-        return Ending::Failed;
-    };
-    let mut came = Reconciled::default();
-    let reconciling = reconcile(stream, clerk, peer, board, &mut came);
-    let ended = timeout(MOST_TIME, reconciling).await;
-    let news = came.news > 0;
-    match ended {
-        Ok(Err(error)) if error.is_violation() => Ending::Poisoned,
-        Ok(Ok(())) if came.is_whole => Ending::Whole { news },
-        Ok(Ok(())) => Ending::Partial { news },
-        Ok(Err(CallError::Refused(_))) => Ending::Failed,
-        // It was cut while it brought something: another goes on.
-        _ if news => Ending::Partial { news },
-        _ => Ending::Failed,
     }
 }

@@ -10,6 +10,8 @@
 //! as a rule, which costs a round trip and a kilobyte. Who answers with poison is blamed and not
 //! asked again for [`SHUN`].
 //!
+//! While few who follow a board are connected, others are sought.
+//!
 //! It does not know what reconciling is, nor who follows boards that this node does not follow.
 
 use std::{
@@ -18,7 +20,11 @@ use std::{
 };
 
 use protocol::{NodeId, board::BoardName};
-use rand::{Rng, RngExt, seq::IteratorRandom};
+use rand::Rng;
+
+mod board;
+
+use self::board::Board;
 
 /// Boards that one node follows: each is a topic of gossip, and a peer's topics are limited.
 pub const MOST_BOARDS: usize = 32;
@@ -55,6 +61,17 @@ pub const MOST_TRIES: u32 = 4;
 /// How long a peer that answered with poison is not asked; its offence ends its connection sooner
 /// or later.
 pub const SHUN: Duration = Duration::from_secs(600);
+
+/// Connected peers that follow a board, of whom there are to be so many: with fewer, gossip passes
+/// notes on by luck.
+pub const FEW: usize = 4;
+
+/// When others are sought after a board was followed (those who are connected have said by then
+/// what they follow), and twice as long after each time.
+pub const SEEK_FIRST: Duration = Duration::from_secs(2);
+
+/// How long at most until they are sought again: a lookup asks two dozen peers.
+pub const MOST_SEEK: Duration = Duration::from_secs(600);
 
 /// Shunned peers that are remembered; of more, who is free soonest goes.
 pub const MOST_SHUNNED: usize = 1024;
@@ -113,6 +130,8 @@ pub enum Output {
         /// What.
         board: BoardName,
     },
+    /// Look for others who follow a board.
+    Seek(BoardName),
     /// A peer broke the protocol.
     Blame(NodeId),
 }
@@ -125,23 +144,6 @@ pub struct Meetings {
     running: BTreeMap<MeetingId, (NodeId, BoardName)>,
     shunned: BTreeMap<NodeId, Instant>,
     next_id: u64,
-}
-
-#[derive(Debug)]
-struct Board {
-    peers: BTreeMap<NodeId, Peer>,
-    /// Not reconciled with anybody before then.
-    turn: Instant,
-    /// Reconciled with anybody then.
-    regular: Instant,
-    is_running: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Peer {
-    /// When to reconcile with it; `None`: there is no reason to.
-    wanted: Option<Instant>,
-    tries: u32,
 }
 
 impl Meetings {
@@ -196,6 +198,11 @@ impl Meetings {
 
     /// Begins what is due.
     pub fn poll<R: Rng>(&mut self, now: Instant, rng: &mut R, outputs: &mut Vec<Output>) {
+        for (name, board) in &mut self.boards {
+            if board.seeks(now) {
+                outputs.push(Output::Seek(name.clone()));
+            }
+        }
         while self.running.len() < MOST_RUNNING {
             let due = self.boards.iter().filter_map(|(name, board)| {
                 let due = board.next(now).filter(|due| *due <= now)?;
@@ -222,11 +229,13 @@ impl Meetings {
 
     /// When there is something to begin.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        if self.running.len() >= MOST_RUNNING {
-            return None;
-        }
+        let has_room = self.running.len() < MOST_RUNNING;
         let boards = self.boards.values();
-        boards.filter_map(|board| board.next(now)).min()
+        let next = boards.flat_map(|board| {
+            let next = board.next(now).filter(|_| has_room);
+            [next, board.next_seek()]
+        });
+        next.flatten().min()
     }
 
     /// Connected peers that follow a board, by id.
@@ -253,12 +262,8 @@ impl Meetings {
         }
         // It may have been unfollowed while a reconciliation of it was under way.
         let is_running = self.running.values().any(|(_, running)| *running == board);
-        self.boards.entry(board).or_insert_with(|| Board {
-            peers: BTreeMap::new(),
-            turn: now,
-            regular: now + period(rng),
-            is_running,
-        });
+        let new = || Board::new(is_running, now, rng);
+        self.boards.entry(board).or_insert_with(new);
     }
 
     fn on_met(&mut self, peer: NodeId, board: &BoardName, now: Instant) {
@@ -276,10 +281,7 @@ impl Meetings {
             true => Duration::ZERO,
             false => POLITENESS,
         };
-        board.peers.entry(peer).or_insert(Peer {
-            wanted: Some(now + wait),
-            tries: 0,
-        });
+        board.meet(peer, now + wait);
     }
 
     fn on_ended<R: Rng>(
@@ -324,72 +326,6 @@ impl Meetings {
             board.peers.remove(&peer);
         }
     }
-}
-
-impl Board {
-    /// When it is to be reconciled next; `None` while it is, or with nobody there.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        if self.is_running || self.peers.is_empty() {
-            return None;
-        }
-        let wanted = self.peers.values().filter_map(|peer| peer.wanted).min();
-        let due = wanted.map_or(self.regular, |wanted| wanted.min(self.regular));
-        // What waits for its turn is as old as it is: boards go by that.
-        let is_turn = self.turn <= now;
-        Some(if is_turn { due } else { due.max(self.turn) })
-    }
-
-    /// Chooses a peer: whoever was to be asked first, else anybody.
-    fn begin<R: Rng>(&mut self, now: Instant, rng: &mut R) -> Option<NodeId> {
-        let wanted = self.peers.iter().filter_map(|(node, peer)| {
-            let wanted = peer.wanted.filter(|wanted| *wanted <= now)?;
-            Some((wanted, *node))
-        });
-        let peer = match wanted.min() {
-            Some((_, peer)) => peer,
-            None => *self.peers.keys().choose(rng)?,
-        };
-        self.is_running = true;
-        self.regular = now + period(rng);
-        Some(peer)
-    }
-
-    fn want(&mut self, peer: NodeId, at: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.wanted = Some(peer.wanted.map_or(at, |wanted| wanted.min(at)));
-        }
-    }
-
-    fn on_reconciled<R: Rng>(&mut self, peer: NodeId, now: Instant, rng: &mut R) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            *peer = Peer::default();
-        }
-        self.regular = now + period(rng);
-    }
-
-    fn on_failed(&mut self, peer: NodeId, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.wanted = (peer.tries < MOST_TRIES).then(|| now + RETRY * (1 << peer.tries));
-            peer.tries = peer.tries.saturating_add(1).min(MOST_TRIES);
-        }
-    }
-
-    fn on_news<R: Rng>(&mut self, news: bool, from: NodeId, now: Instant, rng: &mut R) {
-        if !news {
-            return;
-        }
-        let others = self.peers.keys().copied().filter(|peer| *peer != from);
-        for peer in others.sample(rng, FANOUT) {
-            self.want(
-                peer,
-                now + GATHER + GATHER.mul_f64(rng.random_range(0.0..1.0)),
-            );
-        }
-    }
-}
-
-fn period<R: Rng>(rng: &mut R) -> Duration {
-    PERIOD.mul_f64(rng.random_range(0.75..1.25))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use dht::core::board::MeetingId;
 
 /// What happens; peers and messages by their number.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
     Heartbeat(usize),
     Gossip {
