@@ -333,7 +333,7 @@ fn emails(line: &str) -> impl Iterator<Item = (usize, &'static str)> {
 /// A path that names whose machine it is.
 fn homes(line: &str) -> impl Iterator<Item = (usize, &'static str)> {
     const HOMES: [&str; 4] = ["/home/", "/Users/", "\\Users\\", "\\\\Users\\\\"];
-    HOMES.into_iter().flat_map(|home| {
+    HOMES.into_iter().flat_map(move |home| {
         line.match_indices(home).filter_map(move |(at, _)| {
             let name = line[at + home.len()..].bytes().take_while(|c| is_token(*c));
             (name.count() > 0).then_some((at, "a path of a home folder"))
