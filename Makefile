@@ -15,7 +15,7 @@ FEATURES ?=
 FEATURE_FLAGS := $(if $(FEATURES),--features $(FEATURES))
 RUN_ARGS ?=
 
-.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients interop bench bench-nat swarms completions
+.PHONY: help run check-run build test setup setup-test fmt clippy docs unit lean fuzz deny clients interop bench bench-boards bench-nat swarms completions
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,10 @@ bench: build setup-test ## against llama.cpp's own server, and the swarm; writes
 
 swarms: setup-test ## simulated swarms of up to 10,000 peers: control traffic, churn, attacks
 	@$(CARGO) run --release --locked -j$(JOBS) -p sim --bin swarms
+
+bench-boards: setup-test ## how notes spread between 200 nodes (in a network namespace); writes tests/benches/RESULTS.md
+	@$(CARGO) build --release --locked -j$(JOBS) -p tests --bin bench
+	@unshare -rn sh -c 'ip link set lo up && exec $(CARGO_TARGET_DIR)/release/bench boards'
 
 bench-nat: setup-test ## hole punches between homes, counted (needs root); writes tests/benches/RESULTS.md
 	@$(CARGO) build --locked -j$(JOBS) -p node -p bootstrap -p tests --bins

@@ -7,6 +7,7 @@
 
 mod board;
 mod closest;
+mod secret;
 mod settings;
 mod source;
 mod swarm;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use llama_sys::engine::Speculate;
 use toml::Value;
 
+pub use self::secret::Secret;
 pub use self::settings::{SETTINGS, Setting};
 pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
@@ -157,28 +159,6 @@ impl LogFormat {
             Self::Human => "human",
             Self::Json => "json",
         }
-    }
-}
-
-/// Text that never shows in logs or in `config show`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps it.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
     }
 }
 

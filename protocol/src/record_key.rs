@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::{
+    board::BoardName,
     digest::{digest, plain},
     ids::{ModelName, NodeId},
     limits::MAX_PROVIDER_BUCKETS,
@@ -17,6 +18,9 @@ const RENDEZVOUS: &[u8] = b"shoal/public/1";
 
 /// The label of provider records' keys.
 const PROVIDER_LABEL: &str = "shoal/provider/1";
+
+/// The label of the keys under which those who follow a board are found.
+const BOARD_LABEL: &str = "shoal/board/1";
 
 /// The label of the hash that spreads providers over buckets.
 const BUCKET_LABEL: &str = "shoal/provider-bucket/1";
@@ -99,6 +103,12 @@ impl RecordKey {
         ))
     }
 
+    /// Where those who follow a board are found in a swarm.
+    pub fn board(swarm: &SwarmName, board: &BoardName) -> Self {
+        let parts = [swarm.as_str().as_bytes(), board.as_str().as_bytes()];
+        Self(digest(BOARD_LABEL, &parts))
+    }
+
     /// The hash itself.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -144,6 +154,11 @@ mod tests {
         assert_eq!(
             hex::encode(whole.as_bytes()),
             "fe8928fe2743a1d60720b20d141b002c3fbeea7134bcf254382365fe485b9c28"
+        );
+        let board = RecordKey::board(&SwarmName::public(), &"rust-tips".parse().unwrap());
+        assert_eq!(
+            hex::encode(board.as_bytes()),
+            "8dd4b7df5029561db11e1935daef7b6dc49581e46ac8b1e4048a7e6749b644c6"
         );
         let layers = Provided::Layers { first: 0, last: 16 };
         let slice = key("public", "org/repo:Q4_K_M", layers, 3);

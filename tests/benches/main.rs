@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks to the terminal")]
 
+mod boards;
 #[cfg(target_os = "linux")]
 mod chains;
 mod idle;
@@ -117,6 +118,11 @@ async fn main() -> Result<()> {
                 &text,
             )?),
         };
+    }
+    if let Some(text) = boards::run().await? {
+        println!("{text}");
+        report::replace_section(RESULTS.as_ref(), "Blackboard: how notes spread", &text)?;
+        return Ok(());
     }
     if let Some(report) = siege::run()? {
         println!("{report}");

@@ -19,6 +19,7 @@ use protocol::{
     board::{BoardName, topic},
     limits::MAX_ENTRY_BYTES,
     names::{Protocol, SwarmName},
+    record_key::RecordKey,
 };
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
@@ -105,6 +106,15 @@ impl Boarding {
     /// The board of a topic that is followed.
     pub(super) fn board(&self, topic: &TopicHash) -> Option<BoardName> {
         self.desk.as_ref()?.topics.get(topic).cloned()
+    }
+
+    /// Under what this node is found as one who follows boards.
+    pub(super) fn keys(&self) -> impl Iterator<Item = RecordKey> {
+        let desks = self.desk.iter();
+        desks.flat_map(|desk| {
+            let boards = desk.followed.iter();
+            boards.map(|board| RecordKey::board(&desk.swarm, board))
+        })
     }
 
     pub(super) fn followers(&self, board: &BoardName) -> Vec<NodeId> {
@@ -218,6 +228,8 @@ impl Actor {
         desk.waiting.extend(met);
         Arc::make_mut(&mut desk.followed).insert(board.clone());
         desk.topics.insert(hash, board);
+        // The swarm's table is told that this node follows it.
+        self.telling.on_change();
         Ok(())
     }
 
@@ -231,6 +243,7 @@ impl Actor {
         Arc::make_mut(&mut desk.followed).remove(&board);
         desk.topics.remove(&topic.hash());
         desk.waiting.push(Input::Unfollowed(board));
+        self.telling.on_change();
     }
 
     /// Tells a note of this node's own. Where nobody listens yet, it is reconciled when somebody
@@ -326,6 +339,7 @@ impl Actor {
         for output in outputs {
             match output {
                 Output::Reconcile { id, peer, board } => self.begin_meeting(id, peer, board),
+                Output::Seek(board) => self.seek(&board),
                 Output::Blame(peer) => self.cut_off(peer),
             }
         }

@@ -1,8 +1,9 @@
 //! Who serves a model, by the swarm's own DHT: provider records are looked up, and the providers
-//! are asked for their adverts. And this node's own provider records.
+//! are asked for their adverts. Those who follow a board, the same way. And this node's own provider
+//! records.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Instant,
 };
 
@@ -13,8 +14,10 @@ use libp2p::{
 use protocol::{
     ModelName, NodeId,
     advert::{AdvertQuery, Profile},
+    board::BoardName,
     record_key::{Bucket, Provided, RecordKey},
 };
+use rand::seq::IteratorRandom;
 use tokio::sync::oneshot;
 
 use super::actor::Actor;
@@ -25,6 +28,11 @@ const MOST_SEARCHES: usize = 64;
 
 /// Providers that one search asks: more than any router tries.
 const MOST_PROVIDERS: usize = 32;
+
+/// Lookups of those who follow boards, at a time; of one each as many are dialed as gossip wants
+/// neighbours.
+const MOST_SEEKING: usize = 4;
+const MOST_DIALED: usize = 4;
 
 /// After how many nodes of the DHT what is provided is told again: until a lookup's end is sure
 /// to be near the key, at the price of a few queries.
@@ -45,6 +53,8 @@ pub(super) struct Finding {
     searches: HashMap<QueryId, Search>,
     requests: HashMap<OutboundRequestId, QueryId>,
     provided: BTreeSet<RecordKey>,
+    /// Lookups of those who follow a board.
+    seeking: HashSet<QueryId>,
     /// Nodes that came into the routing table since the start.
     routed: usize,
 }
@@ -67,6 +77,35 @@ impl Actor {
             is_looked_up: false,
         };
         self.finding.searches.insert(query, search);
+    }
+
+    /// Looks up who follows a board, and connects to a few of them.
+    pub(super) fn seek(&mut self, board: &BoardName) {
+        if self.finding.seeking.len() >= MOST_SEEKING {
+            return;
+        }
+        let key = RecordKey::board(self.telling.swarm_name(), board);
+        let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
+        let query = kad.get_providers(kad_key(&key));
+        self.finding.seeking.insert(query);
+    }
+
+    /// Who follows a board: dialed, by what its record or its advert says.
+    fn on_followers(&mut self, nodes: Vec<NodeId>) {
+        let now = Instant::now();
+        let strangers = nodes.into_iter().filter(|node| {
+            let is_there = *node == self.own || self.linking.is_connected(*node);
+            !is_there && !self.is_banned(*node)
+        });
+        for node in strangers.sample(&mut rand::rng(), MOST_DIALED) {
+            if self.telling.adverts.known(&node, now).is_some() {
+                self.dial_peer(node);
+            } else {
+                // The question dials it.
+                let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
+                asking.send_request(&peer_id(&node), AdvertQuery::of([node]));
+            }
+        }
     }
 
     /// One key for a model: it holds twenty providers, more than a router tries.
@@ -92,9 +131,13 @@ impl Actor {
         };
         if let Ok(GetProvidersOk::FoundProviders { providers, .. }) = result {
             let nodes: Vec<NodeId> = providers.iter().filter_map(node_id).collect();
-            self.on_providers(id, nodes);
+            match self.finding.seeking.contains(&id) {
+                true => self.on_followers(nodes),
+                false => self.on_providers(id, nodes),
+            }
         }
         if step.last {
+            self.finding.seeking.remove(&id);
             if let Some(search) = self.finding.searches.get_mut(&id) {
                 search.is_looked_up = true;
             }
@@ -161,6 +204,8 @@ impl Actor {
         let deployments = profile.deployments.iter();
         let wanted: BTreeSet<RecordKey> =
             deployments.map(|d| self.provider_key(&d.model)).collect();
+        let boards = self.boarding.keys();
+        let wanted: BTreeSet<RecordKey> = wanted.into_iter().chain(boards).collect();
         let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;
         for gone in self.finding.provided.difference(&wanted) {
             kad.stop_providing(&kad_key(gone));

@@ -17,6 +17,7 @@ use super::*;
 use crate::{core::join::State, view::Path};
 
 mod attack;
+mod boards;
 mod links;
 mod private;
 mod relay;

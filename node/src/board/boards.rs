@@ -17,7 +17,7 @@ impl Boards for Keeper {
     }
 
     async fn post(&self, post: NewNote) -> Result<NoteView, BoardError> {
-        let posted = self.run_for(move |keeper| keeper.write(post)).await?;
+        let posted = self.run_for(move |keeper| keeper.write(&post)).await?;
         self.spread(&posted.entry).await;
         Ok(posted.view)
     }

@@ -25,14 +25,14 @@ impl Keeper {
         said.unwrap_or(self.0.reach != Reach::Public)
     }
 
-    pub(super) fn write(&self, post: NewNote) -> Result<Posted, BoardError> {
+    pub(super) fn write(&self, post: &NewNote) -> Result<Posted, BoardError> {
         let mut state = self.state();
         if !self.may_post(&state) {
             return Err(BoardError::PostingOff);
         }
-        let warnings = check_secrets(&post)?;
+        let warnings = check_secrets(post)?;
         let lifetime = lifetime(post.expires_in_seconds)?;
-        let note = note(&state, &post)?;
+        let note = note(&state, post)?;
         self.check_room(&state, &post.attachments)?;
         let written = state.next_time();
         let expires = written.saturating_add(lifetime);

@@ -10,6 +10,8 @@
 //! as a rule, which costs a round trip and a kilobyte. Who answers with poison is blamed and not
 //! asked again for [`SHUN`].
 //!
+//! While few who follow a board are connected, others are sought.
+//!
 //! It does not know what reconciling is, nor who follows boards that this node does not follow.
 
 use std::{
@@ -55,6 +57,16 @@ pub const MOST_TRIES: u32 = 4;
 /// How long a peer that answered with poison is not asked; its offence ends its connection sooner
 /// or later.
 pub const SHUN: Duration = Duration::from_secs(600);
+
+/// Connected peers that follow a board, of whom there are to be so many: with fewer, gossip passes
+/// notes on by luck.
+pub const FEW: usize = 4;
+
+/// When others are sought after a board was followed (those who are connected have said by then
+/// what they follow), and twice as long after each time, up to the most: a lookup asks two dozen
+/// peers.
+pub const SEEK_FIRST: Duration = Duration::from_secs(2);
+pub const MOST_SEEK: Duration = Duration::from_secs(600);
 
 /// Shunned peers that are remembered; of more, who is free soonest goes.
 pub const MOST_SHUNNED: usize = 1024;
@@ -113,6 +125,8 @@ pub enum Output {
         /// What.
         board: BoardName,
     },
+    /// Look for others who follow a board.
+    Seek(BoardName),
     /// A peer broke the protocol.
     Blame(NodeId),
 }
@@ -135,6 +149,9 @@ struct Board {
     /// Reconciled with anybody then.
     regular: Instant,
     is_running: bool,
+    /// When others are sought, if they are few; and how long after that again.
+    seek: Instant,
+    seek_again: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -196,6 +213,11 @@ impl Meetings {
 
     /// Begins what is due.
     pub fn poll<R: Rng>(&mut self, now: Instant, rng: &mut R, outputs: &mut Vec<Output>) {
+        for (name, board) in &mut self.boards {
+            if board.seeks(now) {
+                outputs.push(Output::Seek(name.clone()));
+            }
+        }
         while self.running.len() < MOST_RUNNING {
             let due = self.boards.iter().filter_map(|(name, board)| {
                 let due = board.next(now).filter(|due| *due <= now)?;
@@ -222,11 +244,13 @@ impl Meetings {
 
     /// When there is something to begin.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        if self.running.len() >= MOST_RUNNING {
-            return None;
-        }
+        let has_room = self.running.len() < MOST_RUNNING;
         let boards = self.boards.values();
-        boards.filter_map(|board| board.next(now)).min()
+        let next = boards.flat_map(|board| {
+            let next = board.next(now).filter(|_| has_room);
+            [next, board.next_seek()]
+        });
+        next.flatten().min()
     }
 
     /// Connected peers that follow a board, by id.
@@ -258,6 +282,8 @@ impl Meetings {
             turn: now,
             regular: now + period(rng),
             is_running,
+            seek: now + SEEK_FIRST,
+            seek_again: SEEK_FIRST,
         });
     }
 
@@ -352,6 +378,20 @@ impl Board {
         self.is_running = true;
         self.regular = now + period(rng);
         Some(peer)
+    }
+
+    fn next_seek(&self) -> Option<Instant> {
+        (self.peers.len() < FEW).then_some(self.seek)
+    }
+
+    /// Whether others are to be sought now.
+    fn seeks(&mut self, now: Instant) -> bool {
+        let seeks = self.next_seek().is_some_and(|due| due <= now);
+        if seeks {
+            self.seek_again = (self.seek_again * 2).min(MOST_SEEK);
+            self.seek = now + self.seek_again;
+        }
+        seeks
     }
 
     fn want(&mut self, peer: NodeId, at: Instant) {

@@ -6,7 +6,7 @@
 //! it began. What comes is a stranger's: bytes that are no message, and an end that does not come,
 //! are [`Poison`]. It does not know the entries, and moves no bytes.
 
-use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use negentropy::{Id, Negentropy, NegentropyStorageVector, PROTOCOL_VERSION};
 use protocol::{UnixMillis, board::NoteId, limits::MAX_ROUND_BYTES};
 
 /// Rounds of one reconciliation. A hundred thousand items are four levels of sixteenths, and what
@@ -146,8 +146,10 @@ impl Sides {
         if self.rounds > MOST_ROUNDS {
             return Err(Poison::Endless);
         }
+        // Another version of negentropy would be another protocol of ours.
+        let is_spoken = message.first().copied().map(u64::from) == Some(PROTOCOL_VERSION);
         let fits = message.len() <= MAX_ROUND_BYTES;
-        fits.then_some(()).ok_or(Poison::Malformed)
+        (fits && is_spoken).then_some(()).ok_or(Poison::Malformed)
     }
 }
 
@@ -157,5 +159,7 @@ fn extend(found: &mut Vec<NoteId>, more: &[Id]) {
     found.extend(more.filter_map(|id| NoteId::from_bytes(id.as_slice()).ok()));
 }
 
+// By its path: the fuzz target takes this file into a crate of its own.
 #[cfg(test)]
+#[path = "session/tests.rs"]
 mod tests;

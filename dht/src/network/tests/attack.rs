@@ -48,7 +48,7 @@ struct Attacker {
     held: Vec<Stream>,
 }
 
-fn named(protocol: Protocol) -> StreamProtocol {
+pub(super) fn named(protocol: Protocol) -> StreamProtocol {
     StreamProtocol::try_from_owned(protocol.of(&SwarmName::public())).unwrap()
 }
 
@@ -136,7 +136,7 @@ impl Attacker {
 }
 
 /// Without announcements: of all that it says they would be one frame that is too large.
-fn gossip() -> gossipsub::Behaviour {
+pub(super) fn gossip() -> gossipsub::Behaviour {
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix("/shoal/public/gossip")
         .validation_mode(ValidationMode::Anonymous)

@@ -94,7 +94,6 @@ impl BoardSwarm {
         let verdict = self.judge(from, to, message);
         match verdict.gossip() {
             adverts::Verdict::Accept => {
-                self.arrived(to, message);
                 self.members[to].recent.push((self.now, message));
                 for next in self.members[to].mesh.clone() {
                     if next != from {
@@ -130,10 +129,11 @@ impl BoardSwarm {
         if !member.authors.try_take(entry.author, 1, now) {
             return Verdict::Ignored;
         }
-        match self.members[to].keep(&entry) {
-            true => Verdict::New,
-            false => Verdict::Ignored,
+        if !self.members[to].keep(&entry) {
+            return Verdict::Ignored;
         }
+        self.arrived(to, &entry.id);
+        Verdict::New
     }
 
     /// What a ledger checks of bytes that came from anywhere.

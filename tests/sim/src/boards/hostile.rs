@@ -58,14 +58,23 @@ impl BoardSwarm {
         }
     }
 
-    /// An honest note, as often as there are neighbours and seconds.
+    /// An honest note, to all neighbours. Gossip has seen it or not; if it is so old that gossip has
+    /// forgotten it, it is another message.
     fn repeat(&mut self, number: usize) {
-        let sound = self.messages.iter();
-        let sound = sound.filter(|message| message.sound.is_some());
-        let Some(bytes) = sound.map(|m| m.bytes.clone()).choose(&mut self.rng) else {
+        let sound = self.messages.iter().enumerate();
+        let sound = sound.filter(|(_, message)| message.sound.is_some());
+        let Some((message, bytes)) = sound
+            .map(|(at, m)| (at, m.bytes.clone()))
+            .choose(&mut self.rng)
+        else {
             return;
         };
-        self.push(number, bytes);
+        if self.chance(0.1) {
+            return self.push(number, bytes);
+        }
+        for to in self.members[number].links.clone() {
+            self.send(number, to, message, Duration::ZERO);
+        }
     }
 
     /// An entry that its author never signed: one bit of an honest note is another.

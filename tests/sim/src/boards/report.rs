@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use super::BoardSwarm;
 const SOON: Duration = Duration::from_secs(5);
 
 /// Counts of a run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Log {
     /// Reconciliations of honest peers.
     pub visits: u64,
@@ -32,10 +33,8 @@ pub struct Log {
     /// Of these, forged.
     pub refused: u64,
     notes: BTreeMap<NoteId, Note>,
-    by_message: BTreeMap<usize, NoteId>,
 }
 
-#[derive(Debug)]
 struct Note {
     written: Duration,
     author: usize,
@@ -59,6 +58,22 @@ pub struct Delivery {
     pub p99: Duration,
     /// The share of all pairs of a note and an honest peer that is there now, that it has.
     pub complete: f64,
+}
+
+impl fmt::Debug for Log {
+    /// The counts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("visits", &self.visits)
+            .field("visit_bytes", &self.visit_bytes)
+            .field("turned_away", &self.turned_away)
+            .field("poisoned", &self.poisoned)
+            .field("cut_off", &self.cut_off)
+            .field("honest_offences", &self.honest_offences)
+            .field("looked_at", &self.looked_at)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
 }
 
 impl BoardSwarm {
@@ -87,16 +102,9 @@ impl BoardSwarm {
             came: BTreeMap::from([(author, self.now)]),
         };
         self.log.notes.insert(entry.id, note);
-        self.log.by_message.insert(message, entry.id);
     }
 
-    pub(super) fn arrived(&mut self, number: usize, message: usize) {
-        if let Some(id) = self.log.by_message.get(&message).copied() {
-            self.reconciled(number, &id);
-        }
-    }
-
-    pub(super) fn reconciled(&mut self, number: usize, id: &NoteId) {
+    pub(super) fn arrived(&mut self, number: usize, id: &NoteId) {
         if let Some(note) = self.log.notes.get_mut(id) {
             note.came.entry(number).or_insert(self.now);
         }

@@ -57,6 +57,8 @@ impl BoardSwarm {
         for output in outputs {
             match output {
                 Output::Reconcile { id, peer, .. } => self.begin_visit(number, &peer, id),
+                // Connections are found by the model.
+                Output::Seek(_) => {}
                 Output::Blame(peer) => {
                     self.log.poisoned += 1;
                     if let Some(who) = self.number(&peer) {
@@ -139,7 +141,7 @@ impl BoardSwarm {
             self.log.visit_bytes += entry.bytes.len();
             if self.members[to].keep(&entry) {
                 new += 1;
-                self.reconciled(to, &entry.id);
+                self.arrived(to, &entry.id);
             }
         }
         new

@@ -50,20 +50,26 @@ impl Scene {
         let outputs = std::mem::take(&mut self.outputs);
         let begun = outputs.into_iter().filter_map(|output| match output {
             Output::Reconcile { id, peer, board } => Some((id, peer, board)),
-            Output::Blame(_) => None,
+            Output::Blame(_) | Output::Seek(_) => None,
         });
         begun.collect()
     }
 
     /// The next that is begun, whenever that is, and how long it took.
     fn next(&mut self) -> (MeetingId, NodeId, Duration) {
-        let due = self.meetings.next_deadline(self.now).unwrap();
-        let wait = due.saturating_duration_since(self.now);
-        let begun = self.begun(wait);
-        let [(id, peer, _)] = &begun[..] else {
-            panic!("{begun:?}")
-        };
-        (*id, *peer, wait)
+        let mut waited = Duration::ZERO;
+        loop {
+            let due = self.meetings.next_deadline(self.now).unwrap();
+            let wait = due.saturating_duration_since(self.now);
+            waited += wait;
+            let begun = self.begun(wait);
+            match &begun[..] {
+                [(id, peer, _)] => return (*id, *peer, waited),
+                // Others were sought.
+                [] => {}
+                more => panic!("{more:?}"),
+            }
+        }
     }
 
     fn end(&mut self, id: MeetingId, ending: Ending) {
@@ -174,6 +180,7 @@ fn who_answers_with_poison_is_blamed_and_shunned() {
     assert_eq!(begun.len(), 2);
     scene.end(begun[0].0, Ending::Poisoned);
     assert_eq!(scene.outputs, [Output::Blame(nodes[1])]);
+    scene.outputs.clear();
     scene.end(begun[1].0, NO_NEWS);
     assert_eq!(scene.begun(PERIOD * 2), []);
     // Not even when it comes again.
@@ -198,7 +205,6 @@ fn boards_go_by_how_long_they_wait() {
     let begun = scene.begun(Duration::ZERO);
     let order: Vec<&str> = begun.iter().map(|(_, _, board)| board.as_str()).collect();
     assert_eq!(order, ["f", "e", "d", "c"]);
-    assert_eq!(scene.meetings.next_deadline(scene.now), None);
     scene.end(begun[0].0, NO_NEWS);
     assert_eq!(scene.begun(Duration::ZERO)[0].2, board("b"));
 }
@@ -208,7 +214,7 @@ fn a_board_that_is_not_followed_is_nobodys() {
     let nodes = nodes();
     let mut scene = Scene::new(nodes[0]);
     scene.handle(Input::Met(nodes[1], board("b")));
-    assert_eq!(scene.meetings.next_deadline(scene.now), None);
+    assert_eq!(scene.begun(PERIOD * 2), []);
     scene.handle(Input::Met(nodes[1], board("a")));
     let (id, ..) = scene.next();
     scene.handle(Input::Unfollowed(board("a")));
@@ -220,6 +226,33 @@ fn a_board_that_is_not_followed_is_nobodys() {
         scene.handle(Input::Followed(board(&format!("x{number}"))));
     }
     assert_eq!(scene.meetings.len()[0], MOST_BOARDS);
+}
+
+#[test]
+fn others_are_sought_while_they_are_few() {
+    let nodes = nodes();
+    let mut scene = Scene::new(nodes[0]);
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let due = scene.meetings.next_deadline(scene.now).unwrap();
+        waits.push(due.saturating_duration_since(scene.now).as_secs());
+        scene.now = due;
+        scene
+            .meetings
+            .poll(scene.now, &mut scene.rng, &mut scene.outputs);
+        let sought = std::mem::take(&mut scene.outputs);
+        assert_eq!(sought, [Output::Seek(board("a"))]);
+    }
+    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+    for peer in &nodes[1..=FEW] {
+        scene.handle(Input::Met(*peer, board("a")));
+        scene.handle(Input::Served(*peer, board("a"), false));
+    }
+    scene.now += MOST_SEEK * 2;
+    scene
+        .meetings
+        .poll(scene.now, &mut scene.rng, &mut scene.outputs);
+    assert!(!scene.outputs.contains(&Output::Seek(board("a"))));
 }
 
 #[derive(Debug, Clone)]
@@ -297,7 +330,7 @@ proptest! {
             scene.end(id, NO_NEWS);
         }
         let [_, peers, ..] = scene.meetings.len();
-        let due = scene.meetings.next_deadline(scene.now);
-        prop_assert_eq!(due.is_some(), peers > 0);
+        let begun = scene.begun(PERIOD * 2);
+        prop_assert_eq!(!begun.is_empty(), peers > 0);
     }
 }
