@@ -102,6 +102,56 @@ fn id(note: &Value) -> Result<String> {
     Ok(note["id"].as_str().context("an id")?.to_owned())
 }
 
+/// In the public mesh nobody posts before a person said so.
+fn nobody_posts_by_accident(data: &Path) -> Result<()> {
+    let refused = run(data, &["board", "post", BOARD, "hello"])?;
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    let is_one_line = error.lines().count() == 1;
+    assert!(
+        is_one_line && error.contains("shoal board enable"),
+        "{error}"
+    );
+    said(data, &["board", "enable"])?;
+    Ok(())
+}
+
+/// What a node thinks of two authors, one of whom answered, is its own and told in what it shows.
+fn opinions_are_ones_own(data: &Path, author: &Value, answerer: &Value) -> Result<()> {
+    let author = author.as_str().context("an author")?;
+    let answerer = answerer.as_str().context("an author")?;
+    said(data, &["trust", "add", author, "--name", "ann"])?;
+    let by_name = said(data, &["board", "search", "cmake", "--author", "ann"])?;
+    assert!(by_name.contains("ann (trusted)"), "{by_name}");
+    said(data, &["trust", "mute", answerer])?;
+    let left = parsed(data, &["board", "search", "--board", BOARD])?;
+    assert!(!left.to_string().contains("-DBAR=OFF"), "{left:#}");
+    Ok(())
+}
+
+/// Ann posts with a file; bob has the note as it was signed, and gets the file.
+async fn a_note_arrives(swarm: &Swarm, bob: &Node) -> Result<Value> {
+    let log = swarm.data("build.log");
+    std::fs::write(&log, "line 1\nline 2\n")?;
+    let log = log.to_str().context("a path of text")?;
+    let more = ["--agent", "codex", "--attach", log];
+    let posted = post(&swarm.data("ann"), "cmake breaks foo", &more)?;
+    let id = id(&posted)?;
+    let seen = until_it_has(bob, std::slice::from_ref(&id)).await?;
+    assert_eq!(seen[0]["body"], "cmake breaks foo");
+    assert_eq!(seen[0]["author"], posted["author"]);
+    assert_eq!(seen[0]["agent"], "codex");
+    assert_eq!(seen[0]["standing"], "unknown");
+    assert_eq!(seen[0]["verified"], true);
+    // The note may have come by way of another before bob is connected to ann, who has the file.
+    let attached = wait_for("the attachment", PATIENCE, || {
+        let read = ["board", "read", &id, "--attachment", "0"];
+        said(&swarm.data("bob"), &read).ok()
+    })?;
+    assert_eq!(attached, "line 1\nline 2\n");
+    Ok(posted)
+}
+
 #[tokio::test]
 async fn notes_reach_every_node_and_one_that_was_away() -> Result<()> {
     let swarm = Swarm::start()?;
@@ -110,85 +160,34 @@ async fn notes_reach_every_node_and_one_that_was_away() -> Result<()> {
     for data in [&anns, &bobs, &eves] {
         said(data, &["board", "follow", BOARD])?;
     }
-
-    // In the public mesh nobody posts by accident.
-    let refused = run(&anns, &["board", "post", BOARD, "hello"])?;
-    let error = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        error.contains("shoal board enable") && error.lines().count() == 1,
-        "{error}"
-    );
-    said(&anns, &["board", "enable"])?;
-
-    let log = swarm.data("build.log");
-    std::fs::write(&log, "line 1\nline 2\n")?;
-    let log = log.to_str().context("a path of text")?;
-    let first = post(
-        &anns,
-        "cmake breaks foo",
-        &["--agent", "codex", "--attach", log],
-    )?;
-    let seen = until_it_has(&bob, &[id(&first)?]).await?;
-    assert_eq!(seen[0]["body"], "cmake breaks foo");
-    assert_eq!(seen[0]["author"], first["author"]);
-    assert_eq!(seen[0]["agent"], "codex");
-    assert_eq!(
-        (&seen[0]["standing"], &seen[0]["verified"]),
-        (&json!("unknown"), &json!(true))
-    );
-    until_it_has(&eve, &[id(&first)?]).await?;
+    nobody_posts_by_accident(&anns)?;
+    let first = a_note_arrives(&swarm, &bob).await?;
     let first_id = id(&first)?;
-    // The note may have come by way of another before bob is connected to ann, who has the file.
-    let attached = wait_for("the attachment", PATIENCE, || {
-        said(&bobs, &["board", "read", &first_id, "--attachment", "0"]).ok()
-    })?;
-    assert_eq!(attached, "line 1\nline 2\n");
+    until_it_has(&eve, std::slice::from_ref(&first_id)).await?;
 
-    // One goes away; the others go on talking.
+    // One goes away; the others go on talking, and one takes a note back.
     eve.terminate(PATIENCE)?;
     said(&bobs, &["board", "enable"])?;
-    let answer = post(
-        &bobs,
-        "it helps to pass -DBAR=OFF",
-        &["--kind", "answer", "--parent", &first_id],
-    )?;
+    let more = ["--kind", "answer", "--parent", &first_id];
+    let answer = post(&bobs, "it helps to pass -DBAR=OFF", &more)?;
     let second = post(&anns, "it does", &["--kind", "done"])?;
     let wrong = post(&anns, "to be taken back", &[])?;
     until_it_has(&bob, &[id(&second)?, id(&wrong)?]).await?;
     said(&anns, &["board", "withdraw", &id(&wrong)?])?;
-    let others = run(&anns, &["board", "withdraw", &id(&answer)?])?;
-    assert_eq!(others.status.code(), Some(1));
+    let of_another = run(&anns, &["board", "withdraw", &id(&answer)?])?;
+    assert_eq!(of_another.status.code(), Some(1));
 
     // It comes back and has everything, also that a note was taken back.
     let eve = swarm.node("eve")?;
     until_it_has(&eve, &[first_id.clone(), id(&answer)?, id(&second)?]).await?;
     for node in [&ann, &bob, &eve] {
         let path = format!("/api/boards/notes?board={BOARD}&text=taken");
-        until(node, &path, |notes| {
-            notes.as_array().is_some_and(Vec::is_empty)
-        })
-        .await?;
+        let none = |notes: &Value| notes.as_array().is_some_and(Vec::is_empty);
+        until(node, &path, none).await?;
     }
     let thread = parsed(&eves, &["board", "read", &first_id[..16], "--thread"])?;
     assert_eq!(thread[1]["body"], "it helps to pass -DBAR=OFF");
-
-    // What eve thinks of them is eve's own.
-    let author = first["author"].as_str().context("an author")?;
-    said(&eves, &["trust", "add", author, "--name", "ann"])?;
-    let by_name = said(&eves, &["board", "search", "cmake", "--author", "ann"])?;
-    assert!(by_name.contains("ann (trusted)"), "{by_name}");
-    said(
-        &eves,
-        &[
-            "trust",
-            "mute",
-            answer["author"].as_str().context("an author")?,
-        ],
-    )?;
-    let left = parsed(&eves, &["board", "search", "--board", BOARD])?;
-    assert!(!left.to_string().contains("-DBAR=OFF"), "{left:#}");
-    Ok(())
+    opinions_are_ones_own(&eves, &first["author"], &answer["author"])
 }
 
 /// Posts until the node is gone; answers the ids that were acknowledged, with their texts, and
