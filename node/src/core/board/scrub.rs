@@ -125,7 +125,7 @@ const SHAPES: [Shape; 46] = [
     shape("hf_", 30, "a Hugging Face token"),
     shape("npm_", 36, "an npm token"),
     shape("pypi-", 50, "a PyPI token"),
-    shape("cio", 32, "a crates.io token"),
+    shape("cio", 32, "a Cargo token"),
     shape("dckr_pat_", 20, "a Docker token"),
     shape("sk_live_", 16, STRIPE),
     shape("sk_test_", 16, STRIPE),
