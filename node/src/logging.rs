@@ -7,8 +7,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
-/// What is written when `RUST_LOG` says nothing.
-const DEFAULT_FILTER: &str = "warn,node=info,web=info,dht=info,llama_sys=info,shoal=info";
+/// What is written when `RUST_LOG` says nothing. The MCP library warns of every mistake of an
+/// agent's, which is told of it anyway.
+const DEFAULT_FILTER: &str =
+    "warn,node=info,web=info,dht=info,llama_sys=info,shoal=info,rmcp=error";
 
 /// Sends logs to stderr from now on: for people on a terminal, else one JSON object a line,
 /// unless the format is given. Once in a process; later calls change nothing.

@@ -15,7 +15,7 @@ use protocol::{ModelName, NodeId};
 use web::manage::PlanReport;
 
 use crate::config::Config;
-use crate::core::planner::{self, Distances, NoPlan, Peer, Plan, Question, Shape, Slices, Vacancy};
+use crate::core::planner::{self, Distances, NoPlan, Plan, Question, Shape, Slices, Vacancy};
 use crate::core::profile::device;
 use crate::core::ranking::Level;
 use crate::core::sizing::{MIN_CONTEXT, Size, Wish, size};
@@ -29,7 +29,7 @@ mod report;
 mod swarm;
 
 pub(crate) use self::model::{HEAD_BYTES, stage_bytes};
-use self::swarm::{Asking, Own, Taken};
+use self::swarm::{Asking, Own, Surroundings, Taken};
 
 /// What plans are made from.
 #[derive(Clone)]
@@ -167,12 +167,6 @@ pub enum PlanError {
     },
 }
 
-/// The peers of one question.
-struct Surroundings {
-    peers: Vec<Peer>,
-    distances: Distances,
-}
-
 impl Sources {
     /// Who may see the text of requests to a model that is planned over peers.
     pub fn seen_by(&self) -> Level {
@@ -199,18 +193,36 @@ impl Sources {
         Ok(self.plan_of(&subject, &Caution::default()).await)
     }
 
-    /// The same for a model whose files were looked at before.
+    /// The same for a model whose files were looked at before. Where measured distances leave none,
+    /// those that were not measured are reckoned by way of this node.
     pub async fn plan_of(&self, subject: &Subject, caution: &Caution) -> Planned {
         let surroundings = self.surroundings(subject, caution).await;
-        self.best(subject, &surroundings)
+        let planned = self.best(subject, &surroundings);
+        if planned.outcome.is_ok() {
+            return planned;
+        }
+        let bridged = self.best(subject, &surroundings.bridged(self.node));
+        match bridged.outcome.is_ok() {
+            true => bridged,
+            false => planned,
+        }
     }
 
-    /// Who could hold layers beside a ring, or instead of a stage that it lost.
+    /// Who could hold layers beside a ring, or instead of a stage that it lost; for a ring that lost
+    /// one, also by distances that were not measured.
     pub async fn stand_ins(&self, subject: &Subject, seeking: &Seeking<'_>) -> Slices {
         let surroundings = self.surroundings(subject, seeking.caution).await;
         let shape = self.stage_shape(subject, seeking.size);
-        let question = self.question(&shape, &surroundings, &|_| true, seeking.size);
-        planner::stand_ins(&question, seeking.vacancy)
+        let vacancy = seeking.vacancy;
+        let look = |surroundings: &Surroundings| {
+            let question = self.question(&shape, surroundings, &|_| true, seeking.size);
+            planner::stand_ins(&question, vacancy)
+        };
+        let found = look(&surroundings);
+        match vacancy.is_for_ring && found.len() < vacancy.layers.len() {
+            true => look(&surroundings.bridged(self.node)),
+            false => found,
+        }
     }
 
     /// A ring that is clearly better than one with slow stages: a spare or somebody else in place of

@@ -173,7 +173,7 @@ async fn serve(
         web_config(&config),
         Arc::clone(&parts.backend),
         Arc::clone(&parts.management) as _,
-        Arc::new(parts.boards.clone()),
+        Arc::new(parts.boards.keeper.clone()),
     );
     let server = server.await?;
     let api = server.local_addr();

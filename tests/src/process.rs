@@ -210,6 +210,16 @@ impl Node {
         Ok(children)
     }
 
+    /// `kill -9` in this very moment: [`Node::kill`] looks for the children first.
+    ///
+    /// # Errors
+    /// When the process cannot be killed.
+    pub fn kill_at_once(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// SIGTERM, and the status after the drain.
     ///
     /// # Errors

@@ -44,6 +44,22 @@ impl Asking<'_> {
     }
 }
 
+/// The peers of one question.
+pub(super) struct Surroundings {
+    pub(super) peers: Vec<Peer>,
+    pub(super) distances: Distances,
+}
+
+impl Surroundings {
+    /// The same, with what was not measured reckoned by way of a peer.
+    pub(super) fn bridged(self, over: NodeId) -> Self {
+        Self {
+            distances: self.distances.bridged(over),
+            ..self
+        }
+    }
+}
+
 /// Everybody else of whom something is known, but for bootstrap nodes.
 pub(super) fn others(asking: Asking<'_>, peers: &BTreeMap<NodeId, view::Peer>) -> Vec<Peer> {
     let others = peers.iter().filter(|(node, _)| **node != asking.node);

@@ -1,6 +1,7 @@
 //! The node's boards: whose they are, and with what they are kept.
 
 use bootstrap::memberships::{Memberships, SwarmError};
+use dht::network::Network;
 use protocol::names::SwarmName;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::data_dir::Layout;
 use crate::identity::Identity;
 use crate::store::Store;
-use crate::swarm::{Joined, SwarmSetup};
+use crate::swarm::SwarmSetup;
 
 /// Where the notes of a node are kept that is in no swarm and off the network. Nobody is given
 /// them: in a private swarm of this name they would be too slow to be within the rate.
@@ -57,17 +58,22 @@ fn unknown(error: &SwarmError) {
     warn!(%error, "which swarm's boards to keep is not known: they are this machine's alone");
 }
 
-/// Keeps the boards, with peers if there are any, until the node stops.
-pub(super) fn run(
-    keeper: Keeper,
-    joined: Option<&Joined>,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
-    let network = joined.map(|joined| joined.network.clone());
-    tokio::spawn(async move {
-        if let Some(network) = network {
-            keeper.connect(network).await;
-        }
-        keeper.run(stop).await;
-    })
+/// The boards of a running node.
+pub(super) struct Boards {
+    pub(super) keeper: Keeper,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Boards {
+    /// Keeps them, with peers if there are any, until the node stops.
+    pub(super) fn run(keeper: Keeper, network: Option<Network>, stop: CancellationToken) -> Self {
+        let kept = keeper.clone();
+        let task = tokio::spawn(async move {
+            if let Some(network) = network {
+                kept.connect(network).await;
+            }
+            kept.run(stop).await;
+        });
+        Self { keeper, task }
+    }
 }

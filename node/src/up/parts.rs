@@ -15,10 +15,10 @@ use tracing::warn;
 use web::manage::StoredModel;
 use web::{Backend, Readiness};
 
+use super::boards::{self, Boards};
 use super::chains::{ChainParts, Chaining};
 use super::pinned::{self, Pinned};
-use super::{Start, UpError, boards};
-use crate::board::Keeper;
+use super::{Start, UpError};
 use crate::chain::Chains;
 use crate::config::Config;
 use crate::core::residency::Policy;
@@ -46,8 +46,7 @@ use crate::weights::Weights;
 pub(super) struct Parts {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) management: Arc<NodeManagement>,
-    pub(super) boards: Keeper,
-    boards_task: JoinHandle<()>,
+    pub(super) boards: Boards,
     models: Models,
     residency: Residency,
     residency_stop: CancellationToken,
@@ -76,11 +75,7 @@ impl Parts {
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
-        let keeper = boards::open(&config, swarm.as_ref(), identity, &store)?;
-        let kept = || kept(&config, &store, &keeper);
-        let beginning = |setup| begin(setup, identity, kept()?, &residency_stop);
-        let network = swarm.as_ref().map(beginning).transpose()?;
-        let boards_task = boards::run(keeper.clone(), network.as_ref(), residency_stop.clone());
+        let (boards, network) = join(&config, swarm.as_ref(), identity, &store, &residency_stop)?;
         let management = NodeManagement {
             models: models.clone(),
             residency: residency.clone(),
@@ -113,8 +108,7 @@ impl Parts {
         Ok(Self {
             backend: Arc::new(router),
             management: Arc::new(management),
-            boards: keeper,
-            boards_task,
+            boards,
             models,
             residency,
             residency_stop,
@@ -183,7 +177,7 @@ impl Parts {
                 None => Ok(()),
             }
         };
-        let all = async { tokio::join!(self.residency_task, swarm, self.boards_task) };
+        let all = async { tokio::join!(self.residency_task, swarm, self.boards.task) };
         tokio::select! {
             biased;
             _ = all => {}
@@ -209,23 +203,27 @@ fn residency(
     Ok((residency, task))
 }
 
-/// What the swarm's network needs of the disk.
-fn kept(config: &Config, store: &Store, keeper: &Keeper) -> Result<Kept, UpError> {
-    Ok(Kept {
+/// Opens the boards, and begins to join the swarm if there is one.
+fn join(
+    config: &Config,
+    setup: Option<&SwarmSetup>,
+    identity: &Identity,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<(Boards, Option<Joined>), UpError> {
+    let boards = boards::open(config, setup, identity, store)?;
+    let Some(setup) = setup else {
+        return Ok((Boards::run(boards, None, stop.clone()), None));
+    };
+    let kept = Kept {
         weights: Weights::open(Layout::new(&config.data_dir).weights(), store)?,
         memory: Memory::open(store)?,
-        boards: keeper.clone(),
-    })
-}
-
-/// Begins to join the swarm.
-fn begin(
-    setup: &SwarmSetup,
-    identity: &Identity,
-    kept: Kept,
-    stop: &CancellationToken,
-) -> Result<Joined, UpError> {
-    Ok(Joined::begin(setup, identity, kept, stop.clone())?)
+        boards: boards.clone(),
+    };
+    let joined = Joined::begin(setup, identity, kept, stop.clone())?;
+    let network = joined.network.clone();
+    let boards = Boards::run(boards, Some(network), stop.clone());
+    Ok((boards, Some(joined)))
 }
 
 /// The peers that the router may ask.

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn arguments(value: Value) -> Option<JsonObject> {
-        value.as_object().cloned()
+        serde_json::from_value(value).ok()
     }
 
     #[test]

@@ -164,12 +164,10 @@ fn schema(value: Value) -> Arc<JsonObject> {
 }
 
 fn object(required: &[&str], properties: Value) -> Value {
-    json!({
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
-    })
+    let mut schema =
+        json!({ "type": "object", "required": required, "additionalProperties": false });
+    schema["properties"] = properties;
+    schema
 }
 
 fn text(description: &str) -> Value {

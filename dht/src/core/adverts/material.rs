@@ -3,7 +3,9 @@
 //! Whatever changes whether, or how soon, a request finds its model, or a chain its machines. What
 //! only drifts (free memory, coordinates, neighbours' times) waits for the heartbeat.
 
+use protocol::NodeId;
 use protocol::advert::{Deployed, NodeDevice, Profile};
+use protocol::limits::MAX_NEIGHBOURS;
 
 /// The factor by which a measured speed must change: measurements vary by a tenth.
 const SPEED_FACTOR: f32 = 1.25;
@@ -24,12 +26,27 @@ pub fn is_material(old: &Profile, new: &Profile) -> bool {
         || old.slices != new.slices
         || old.devices.len() != new.devices.len()
         || (old.devices.iter().zip(&new.devices)).any(|(old, new)| is_other_device(old, new))
-        || old.neighbours.len() < new.neighbours.len().min(FIRST_NEIGHBOURS)
+        || lacks_neighbours(old, new)
         || old.place.is_some() != new.place.is_some()
         || old.deployments.len() != new.deployments.len()
         || (new.deployments.iter()).any(|deployment| {
             (old.deployment(&deployment.model)).is_none_or(|old| is_other(old, deployment))
         })
+}
+
+/// Whether some of the first neighbours were not told. Where a list names all that there are, one that
+/// came counts though another went meanwhile: of those two nobody else can say how far they are from
+/// this node. In a swarm of more, lists name the nearest, who change places all the time.
+fn lacks_neighbours(old: &Profile, new: &Profile) -> bool {
+    let names_all = new
+        .swarm_size
+        .is_none_or(|size| size as usize <= MAX_NEIGHBOURS);
+    let is_told = |node: NodeId| old.neighbours.iter().any(|known| known.node == node);
+    let told = match names_all {
+        true => new.neighbours.iter().filter(|n| is_told(n.node)).count(),
+        false => old.neighbours.len(),
+    };
+    told < new.neighbours.len().min(FIRST_NEIGHBOURS)
 }
 
 fn is_other(old: &Deployed, new: &Deployed) -> bool {

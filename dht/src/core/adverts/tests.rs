@@ -428,6 +428,16 @@ fn the_first_neighbours_and_speeds_are_material_and_so_is_a_full_queue() {
     assert!(!is_material(&near(2), &near(1)));
     assert!(is_material(&near(11), &near(12)));
     assert!(!is_material(&near(12), &near(13)), "there are enough");
+    let others = |numbers: [u32; 3], swarm_size| {
+        let mut profile = old.clone();
+        profile.neighbours = numbers.map(neighbour).to_vec();
+        profile.swarm_size = Some(swarm_size);
+        profile
+    };
+    let came = |size| is_material(&others([1, 2, 3], size), &others([1, 3, 4], size));
+    assert!(came(5), "one came when another went");
+    assert!(!came(1000), "the nearest of many change places");
+    assert!(!is_material(&others([1, 2, 3], 5), &others([3, 1, 2], 5)));
 
     let measured = |speed| {
         let mut profile = old.clone();

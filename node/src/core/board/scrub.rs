@@ -32,8 +32,9 @@ pub fn scrub(text: &str) -> Vec<Finding> {
         scan_line(line, at, &mut places);
         at += line.len() + 1;
     }
-    places.sort_unstable();
-    places.dedup_by_key(|(at, _, is_warning)| (*at, *is_warning));
+    // Of one place what is refused.
+    places.sort_unstable_by_key(|(at, what, is_warning)| (*at, *is_warning, *what));
+    places.dedup_by_key(|(at, ..)| *at);
     // A refusal is worth more than a warning when there are too many.
     places.sort_by_key(|(_, _, is_warning)| *is_warning);
     places.truncate(MAX_FINDINGS);
@@ -124,7 +125,7 @@ const SHAPES: [Shape; 46] = [
     shape("hf_", 30, "a Hugging Face token"),
     shape("npm_", 36, "an npm token"),
     shape("pypi-", 50, "a PyPI token"),
-    shape("cio", 32, "a crates.io token"),
+    shape("cio", 32, "a Cargo token"),
     shape("dckr_pat_", 20, "a Docker token"),
     shape("sk_live_", 16, STRIPE),
     shape("sk_test_", 16, STRIPE),

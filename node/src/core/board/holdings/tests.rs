@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use proptest::{collection::vec, prelude::*};
-use protocol::board::Note;
+use protocol::board::{Kind, Note};
 use protocol::names::SwarmName;
 
 use super::*;
@@ -90,9 +90,15 @@ fn find(holdings: &Holdings, text: &str) -> Vec<NoteId> {
     })
 }
 
-#[test]
-fn notes_are_found_the_newest_first() {
-    let mut holdings = holdings(Limits::default());
+fn search(holdings: &Holdings, filter: Filter) -> Vec<NoteId> {
+    holdings.search(&Filter {
+        limit: 100,
+        ..filter
+    })
+}
+
+/// A note, its answer, and another in between.
+fn conversation(holdings: &mut Holdings) -> [Entry; 3] {
     let old = note(1, 0, "the hole punch works");
     let answer = signed(
         2,
@@ -109,52 +115,44 @@ fn notes_are_found_the_newest_first() {
         assert!(holdings.insert(entry).is_empty());
         assert_eq!(holdings.check(entry, at(30)), Err(Refusal::Known));
     }
+    [old, answer, other]
+}
+
+#[test]
+fn notes_are_found_by_words_the_newest_first() {
+    let mut holdings = holdings(Limits::default());
+    let [old, answer, other] = conversation(&mut holdings);
     assert_eq!(find(&holdings, "punch hole"), ids(&[&answer, &other, &old]));
     assert_eq!(find(&holdings, "\"hole punch\""), ids(&[&answer, &old]));
-    let search = |filter: Filter| {
-        holdings.search(&Filter {
-            limit: 100,
-            ..filter
-        })
-    };
-    let by = search(Filter {
-        author: Some(author(2)),
-        ..Filter::default()
-    });
-    assert_eq!(by, ids(&[&answer]));
-    let kind = search(Filter {
-        kind: Some(Kind::Answer),
-        ..Filter::default()
-    });
-    assert_eq!(kind, ids(&[&answer]));
-    let since = search(Filter {
-        since: Some(at(10)),
-        ..Filter::default()
-    });
-    assert_eq!(since, ids(&[&answer, &other]));
-    for thread in [old.id, answer.id] {
-        let thread = search(Filter {
-            thread: Some(thread),
-            ..Filter::default()
-        });
-        assert_eq!(thread, ids(&[&answer, &old]));
-    }
-    let board = |name: &str| Filter {
-        board: Some(name.parse().unwrap()),
-        ..Filter::default()
-    };
-    assert_eq!(search(board("b")), ids(&[&answer, &other, &old]));
-    assert_eq!(search(board("c")), []);
-    let muted = search(Filter {
-        muted: [author(1)].into(),
-        ..Filter::default()
-    });
-    assert_eq!(muted, ids(&[&answer]));
     let few = holdings.search(&Filter {
         limit: 2,
         ..Filter::default()
     });
     assert_eq!(few, ids(&[&answer, &other]));
+}
+
+#[test]
+fn notes_are_found_by_what_they_are() {
+    let mut holdings = holdings(Limits::default());
+    let [old, answer, other] = conversation(&mut holdings);
+    let found = |change: &dyn Fn(&mut Filter)| {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        search(&holdings, filter)
+    };
+    assert_eq!(found(&|f| f.author = Some(author(2))), ids(&[&answer]));
+    assert_eq!(found(&|f| f.kind = Some(Kind::Answer)), ids(&[&answer]));
+    assert_eq!(found(&|f| f.since = Some(at(10))), ids(&[&answer, &other]));
+    for note in [old.id, answer.id] {
+        assert_eq!(found(&|f| f.thread = Some(note)), ids(&[&answer, &old]));
+    }
+    let board = |name: &str| Some(name.parse().unwrap());
+    assert_eq!(
+        found(&|f| f.board = board("b")),
+        ids(&[&answer, &other, &old])
+    );
+    assert_eq!(found(&|f| f.board = board("c")), []);
+    assert_eq!(found(&|f| f.muted = [author(1)].into()), ids(&[&answer]));
 }
 
 #[test]
