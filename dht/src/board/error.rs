@@ -10,8 +10,9 @@ use protocol::{
 use super::ClerkGone;
 use crate::core::board::Poison;
 
-/// How long nothing may come, or be taken: an answer is a look at a disk and 256 KiB.
-pub(super) const SILENCE: Duration = Duration::from_secs(20);
+/// How long nothing may come, or be taken: an answer is a look at a disk and 256 KiB, and while one
+/// peer is waited for, the others that follow the board are not asked.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 
 /// What a peer did that no peer of any version does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -58,8 +58,7 @@ pub const RETRY: Duration = Duration::from_secs(10);
 /// How often it is asked in vain before it is left for [`PERIOD`] to find.
 pub const MOST_TRIES: u32 = 4;
 
-/// How long a peer that answered with poison is not asked; its offence ends its connection sooner
-/// or later.
+/// How long a peer that answered with poison is not asked, if it comes again after it was cut off.
 pub const SHUN: Duration = Duration::from_secs(600);
 
 /// Connected peers that follow a board, of whom there are to be so many: with fewer, gossip passes
