@@ -86,7 +86,6 @@ impl Disk {
         if state.desk.holdings.is_withdrawn(&entry.id) {
             return self.entries.remove(entry.id.as_bytes());
         }
-        state.last_written = state.last_written.max(entry.written);
         for id in state.desk.holdings.insert(entry) {
             self.entries.remove(id.as_bytes())?;
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use protocol::UnixMillis;
 use protocol::board::{Attachment, Entry, Kind, Note, NoteId, Saying};
-use protocol::limits::{MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_NOTE_LIFETIME, NOTE_LIFETIME};
+use protocol::limits::{
+    MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_CLOCK_SKEW, MAX_NOTE_LIFETIME, NOTE_LIFETIME,
+};
 use web::boards::{BoardError, NewAttachment, NewNote, NoteView, SecretFinding};
 
 use super::{Keeper, MAX_ATTACHMENTS_BYTES, Reach, State, now};
@@ -34,7 +36,7 @@ impl Keeper {
         let lifetime = lifetime(post.expires_in_seconds)?;
         let note = note(&state, post)?;
         self.check_room(&state, &post.attachments)?;
-        let written = state.next_time();
+        let written = state.next_time(now().unix);
         let expires = written.saturating_add(lifetime);
         let signed = Entry::sign(
             &self.0.key,
@@ -62,7 +64,7 @@ impl Keeper {
             // It was withdrawn before: that is what was asked for.
             return Ok(known);
         };
-        let written = state.next_time();
+        let written = state.next_time(now().unix);
         let saying = Saying::Withdrawal(withdrawal);
         let signed = Entry::sign(&self.0.key, &self.0.swarm, saying, written, known.expires);
         let entry = signed.map_err(|error| BoardError::Invalid(error.to_string()))?;
@@ -133,11 +135,14 @@ impl Keeper {
 }
 
 impl State {
-    /// Later than everything that this node wrote, so that each note has an id and a place of its
-    /// own.
-    fn next_time(&mut self) -> UnixMillis {
+    /// Later than what this node wrote before, so that each note has an id and a place of its own;
+    /// but not from a future that peers would not believe, when the clock was set back.
+    pub(super) fn next_time(&mut self, now: UnixMillis) -> UnixMillis {
         let next = UnixMillis(self.last_written.0.saturating_add(1));
-        self.last_written = now().unix.max(next);
+        self.last_written = match next <= now.saturating_add(MAX_CLOCK_SKEW) {
+            true => now.max(next),
+            false => now,
+        };
         self.last_written
     }
 

@@ -579,6 +579,17 @@ async fn a_damaged_row_costs_itself_only() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_writes_no_notes_of_the_future() {
+    let (_dir, keeper) = fresh(1, Reach::Alone);
+    let mut state = keeper.state();
+    let at = UnixMillis(1_800_000_000_000);
+    let times = [0, 0, 5, 3].map(|ahead| state.next_time(UnixMillis(at.0 + ahead)).0 - at.0);
+    assert_eq!(times, [0, 1, 5, 6]);
+    let earlier = UnixMillis(at.0 - 3_600_000);
+    assert_eq!(state.next_time(earlier), earlier);
+}
+
+#[tokio::test]
 async fn peers_notes_are_flushed_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let live = dir.path().join("live");

@@ -12,7 +12,7 @@ use crate::core::board::holdings::MAX_FOLLOWED;
 /// Notes of a board at least: with fewer an author's share is nothing.
 const MIN_NOTES: u32 = 100;
 
-/// Notes of a board at most: what is known of them is in memory, a kilobyte each.
+/// Notes of a board at most: what is known of them is in memory, two kilobytes each.
 const MAX_NOTES: u32 = 1_000_000;
 
 /// Bytes of boards at least: a few notes of every author who has a share.
