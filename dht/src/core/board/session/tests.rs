@@ -80,12 +80,17 @@ fn one_who_has_nothing_learns_of_all_in_several_reconciliations() {
         if found.is_whole {
             break;
         }
-        assert!(lacking.len() >= MOST_LACKED);
+        // What was told twice counts once.
+        assert!(lacking.len() > MOST_LACKED * 9 / 10, "{}", lacking.len());
     }
     assert_eq!(ours, theirs);
-    assert_eq!(times, 3);
+    assert!((3..=4).contains(&times), "{times}");
     let (found, ..) = run(&theirs, &[]);
-    assert_eq!(found.surplus.len(), MOST_LACKED);
+    let surplus = found.surplus.len();
+    assert!(
+        surplus <= MOST_LACKED && surplus > MOST_LACKED * 9 / 10,
+        "{surplus}"
+    );
     assert!(!found.is_whole);
 }
 
