@@ -208,8 +208,8 @@ impl Sources {
         }
     }
 
-    /// Who could hold layers beside a ring, or instead of a stage that it lost; for a ring that lost
-    /// one, also by distances that were not measured.
+    /// Who could hold layers beside a ring, or instead of a stage that it lost. Where measured distances
+    /// leave nobody for some, those that were not measured are reckoned by way of this node.
     pub async fn stand_ins(&self, subject: &Subject, seeking: &Seeking<'_>) -> Slices {
         let surroundings = self.surroundings(subject, seeking.caution).await;
         let shape = self.stage_shape(subject, seeking.size);
@@ -219,7 +219,7 @@ impl Sources {
             planner::stand_ins(&question, vacancy)
         };
         let found = look(&surroundings);
-        match vacancy.is_for_ring && found.len() < vacancy.layers.len() {
+        match found.len() < vacancy.layers.len() {
             true => look(&surroundings.bridged(self.node)),
             false => found,
         }
