@@ -83,9 +83,9 @@ bench: build setup-test ## against llama.cpp's own server, and the swarm; writes
 swarms: setup-test ## simulated swarms of up to 10,000 peers: control traffic, churn, attacks
 	@$(CARGO) run --release --locked -j$(JOBS) -p sim --bin swarms
 
-bench-boards: setup-test ## how notes spread between 200 nodes (in a network namespace); writes tests/benches/RESULTS.md
+bench-boards: setup-test ## how notes spread between 200 nodes; writes tests/benches/RESULTS.md
 	@$(CARGO) build --release --locked -j$(JOBS) -p tests --bin bench
-	@unshare -rn sh -c 'ip link set lo up && exec $(CARGO_TARGET_DIR)/release/bench boards'
+	@$(CARGO_TARGET_DIR)/release/bench boards
 
 bench-nat: setup-test ## hole punches between homes, counted (needs root); writes tests/benches/RESULTS.md
 	@$(CARGO) build --locked -j$(JOBS) -p node -p bootstrap -p tests --bins

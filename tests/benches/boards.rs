@@ -2,11 +2,9 @@
 //! process: from posting to being readable on 200 peers, reconciling ten thousand notes that differ
 //! by a hundred, and what a board on which nobody writes costs. Notes are kept in memory: what the
 //! store adds is measured with the store.
-//!
-//! Bytes are those of the loopback interface, so it wants a network namespace of its own
-//! (`make bench-boards`).
 
 mod counted;
+mod idle;
 mod shelf;
 
 use std::{
@@ -20,17 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use dht::{
     board::{Clerk, Ledger, Reconciled, Served, reconcile, serve_boards},
     network::{Config, Network, both_transports},
 };
 use ed25519_dalek::SigningKey;
-use protocol::{
-    NodeId,
-    board::{BoardName, Entry},
-    names::SwarmName,
-};
+use protocol::{NodeId, board::Entry, names::SwarmName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -44,17 +38,12 @@ use crate::report;
 const NODES: usize = 200;
 const SERVERS: usize = 3;
 
+/// How long the swarm settles before.
+const SETTLE: Duration = Duration::from_secs(180);
+
 /// Notes that are posted, and how far apart.
 const POSTS: usize = 40;
 const APART: Duration = Duration::from_millis(500);
-
-/// How long traffic is counted, and how long a swarm settles before, at first and later.
-const COUNTED: Duration = Duration::from_secs(60);
-const SETTLE_FIRST: Duration = Duration::from_secs(180);
-const SETTLE: Duration = Duration::from_secs(60);
-
-/// Idle boards whose traffic is counted together: one is lost in what nodes say otherwise.
-const BOARDS: usize = 20;
 
 /// Notes that are reconciled, and those of them that differ.
 const KEPT: usize = 10_000;
@@ -62,6 +51,15 @@ const DIFFERENT: usize = 100;
 
 /// Until everything has arrived; what takes longer is missing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A child of `bench boards`, if this process is one: what it counts is all that it prints.
+pub(crate) async fn count() -> Result<bool> {
+    let Some(boards) = idle::asked() else {
+        return Ok(false);
+    };
+    idle::count(boards).await?;
+    Ok(true)
+}
 
 /// `bench boards`, if that is what is asked for.
 pub(crate) async fn run() -> Result<Option<String>> {
@@ -72,6 +70,7 @@ pub(crate) async fn run() -> Result<Option<String>> {
     text.push_str("\n| what | figure |\n|---|---|\n");
     compare(&mut text).await?;
     spread(&mut text).await?;
+    text.push_str(&idle::measure()?);
     Ok(Some(text))
 }
 
@@ -187,10 +186,10 @@ fn start(number: usize, list: &[String]) -> Result<Node> {
     })
 }
 
-async fn swarm() -> Result<Vec<Node>> {
+async fn swarm(count: usize) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut list = Vec::new();
-    for number in 0..NODES {
+    for number in 0..count {
         let node = start(number, &list)?;
         if number < SERVERS {
             let mut views = node.network.watch();
@@ -203,34 +202,14 @@ async fn swarm() -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
-/// What nodes that follow nothing, and then a board on which nobody writes, send; and how soon
-/// notes are everywhere.
+/// How soon notes are everywhere.
 async fn spread(text: &mut String) -> Result<()> {
     tell("starting nodes");
-    let nodes = swarm().await?;
-    tokio::time::sleep(SETTLE_FIRST).await;
-    let before = rate().await?;
+    let nodes = swarm(NODES).await?;
     for node in &nodes {
-        for number in 0..BOARDS {
-            node.network.follow(idle_board(number)?).await?;
-        }
-    }
-    tokio::time::sleep(SETTLE).await;
-    let with = rate().await?;
-    for node in &nodes {
-        for number in 0..BOARDS {
-            node.network.unfollow(idle_board(number)?).await?;
-        }
         node.network.follow(board()).await?;
     }
     tokio::time::sleep(SETTLE).await;
-    let after = rate().await?;
-    let _ = writeln!(
-        text,
-        "| an idle board, of {NODES} peers that follow it, each | {:.1} B/s (a node sends {with:.0} \
-         B/s with {BOARDS} of them; {before:.0} before without any, {after:.0} later with one) |",
-        (with - f64::midpoint(before, after)) / (BOARDS as f64 - 0.5)
-    );
     let (mut times, missing) = posted(&nodes).await?;
     times.sort_unstable();
     let at = |share: usize| {
@@ -247,28 +226,6 @@ async fn spread(text: &mut String) -> Result<()> {
         times.len() + missing
     );
     Ok(())
-}
-
-fn idle_board(number: usize) -> Result<BoardName> {
-    Ok(format!("idle-{number}").parse()?)
-}
-
-/// Bytes a second that each node sends, by the loopback interface.
-async fn rate() -> Result<f64> {
-    tell("counting bytes");
-    let (before, began) = (loopback_bytes()?, Instant::now());
-    tokio::time::sleep(COUNTED).await;
-    let bytes = loopback_bytes()?.saturating_sub(before);
-    Ok(bytes as f64 / began.elapsed().as_secs_f64() / NODES as f64)
-}
-
-fn loopback_bytes() -> Result<u64> {
-    let devices = std::fs::read_to_string("/proc/self/net/dev")?;
-    let lo = devices
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("lo:"));
-    let bytes = lo.and_then(|line| line.split_whitespace().next());
-    Ok(bytes.context("no loopback interface")?.parse()?)
 }
 
 /// Times from each post to each peer's having it, and how many never came.
@@ -298,7 +255,7 @@ async fn posted(nodes: &[Node]) -> Result<(Vec<Duration>, usize)> {
     Ok((times, missing))
 }
 
-/// What is under way: a run takes five minutes.
+/// What is under way: a run takes a quarter of an hour.
 fn tell(what: &str) {
     println!("boards: {what}");
 }

@@ -2,6 +2,7 @@
 //! on hosts of an internet with delays. It needs root for the latter. Each part stands by itself
 //! (`--part loopback`) and has a section of its own in the results.
 
+mod deep;
 mod door;
 mod faults;
 mod figures;
@@ -23,8 +24,9 @@ use self::member::{Ground, Product, Wish, whole};
 use crate::{Arguments, report};
 
 /// The parts, and their titles in the results.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("loopback", "Chains on one machine"),
+    ("deep", "Chains of a larger model on one machine"),
     ("links", "Chains at a distance"),
     ("rpc", "Chains beside llama.cpp's RPC backend"),
     ("speculation", "Chains that guess"),
@@ -109,6 +111,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<()> {
         let runs = arguments.faults.unwrap_or(faults::RUNS);
         let table = match part {
             "loopback" => loopback::measure(&setting, &mut rng).await,
+            "deep" => deep::measure(&setting, &mut rng).await,
             "links" => links::measure(&setting, &mut rng).await,
             "rpc" => rpc::measure(&setting, &mut rng).await,
             "faults" => faults::measure(runs, seed).await,

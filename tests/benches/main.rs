@@ -119,6 +119,9 @@ async fn main() -> Result<()> {
             )?),
         };
     }
+    if boards::count().await? {
+        return Ok(());
+    }
     if let Some(text) = boards::run().await? {
         println!("{text}");
         report::replace_section(RESULTS.as_ref(), "Blackboard: how notes spread", &text)?;

@@ -271,24 +271,7 @@ impl Chain {
 
     /// The ring that became ready last, as the head's log has it.
     pub fn ring(&self) -> Vec<Stage> {
-        let last = self.said("chain ready");
-        let list = last.as_ref().and_then(|line| line["stages"].as_str());
-        let stages = list.into_iter().flat_map(|list| list.split(','));
-        stages
-            .filter_map(|stage| stage.split_once(':'))
-            .map(|(peer, layers)| Stage {
-                peer: peer.to_owned(),
-                layers: layers.to_owned(),
-            })
-            .collect()
-    }
-
-    /// What the head's log says last with this message.
-    fn said(&self, message: &str) -> Option<Value> {
-        let log = self.head.log();
-        let lines = log.lines().rev();
-        let mut said = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        said.find(|line| line["message"] == message)
+        ring_of(&self.head)
     }
 
     /// Stages of that ring that are not the head's own.
@@ -297,23 +280,17 @@ impl Chain {
         ring.filter(|stage| stage.peer != self.own).collect()
     }
 
-    /// How many spares the head's log says to be ready beside the ring.
-    pub fn spares(&self) -> u64 {
-        let last = self.said("chain spares");
-        last.and_then(|line| line["ready"].as_u64()).unwrap_or(0)
-    }
-
     /// Waits until so many spares are ready.
     ///
     /// # Errors
     /// They are not within [`PATIENCE`].
     pub async fn until_spares(&self, count: u64) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        while self.spares() < count {
+        while spares_of(&self.head) < count {
             ensure!(
                 Instant::now() < end,
                 "{} of {count} spares:\n{}",
-                self.spares(),
+                spares_of(&self.head),
                 self.head.log_tail()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -381,6 +358,34 @@ impl Chain {
     }
 }
 
+/// The ring that became ready last, as the log of its head has it.
+pub fn ring_of(head: &Node) -> Vec<Stage> {
+    let last = last_said(head, "chain ready");
+    let list = last.as_ref().and_then(|line| line["stages"].as_str());
+    let stages = list.into_iter().flat_map(|list| list.split(','));
+    stages
+        .filter_map(|stage| stage.split_once(':'))
+        .map(|(peer, layers)| Stage {
+            peer: peer.to_owned(),
+            layers: layers.to_owned(),
+        })
+        .collect()
+}
+
+/// How many spares the head's log says to be ready beside the ring.
+pub fn spares_of(head: &Node) -> u64 {
+    let last = last_said(head, "chain spares");
+    last.and_then(|line| line["ready"].as_u64()).unwrap_or(0)
+}
+
+/// What a node's log says last with this message.
+fn last_said(node: &Node, message: &str) -> Option<Value> {
+    let log = node.log();
+    let lines = log.lines().rev();
+    let mut said = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    said.find(|line| line["message"] == message)
+}
+
 fn signal(name: &str, pids: &[u32]) -> Result<()> {
     let pids = pids.iter().map(u32::to_string);
     let status = Command::new("kill").arg(name).args(pids).status()?;
@@ -398,43 +403,76 @@ pub async fn ask(node: &Node, question: &Question, on_text: impl FnMut(usize)) -
 }
 
 async fn ask_at(url: &str, question: &Question, mut on_text: impl FnMut(usize)) -> Result<Told> {
-    let body = json!({
-        "model": MODEL,
-        "prompt": question.prompt,
-        "max_tokens": question.max_tokens,
-        "temperature": question.temperature,
-        "seed": 7,
-        "stream": true,
-    });
     let url = format!("{url}/v1/completions");
-    let response = api::client()?.post(url).json(&body).send().await?;
+    let request = api::client()?.post(url).json(&question.body());
+    let response = request.send().await?;
     let status = response.status();
     ensure!(status.is_success(), "{status}: {}", response.text().await?);
     let (mut stream, mut bytes) = (response.bytes_stream(), Vec::new());
-    let (mut told, mut length, mut is_whole) = (Told::default(), 0, false);
+    let mut answer = Answer::default();
     while let Some(part) = stream.next().await {
         bytes.extend_from_slice(&part?);
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = bytes.drain(..=end).collect();
-            let line = String::from_utf8(line)?;
-            let Some(data) = line.strip_prefix("data: ") else {
-                continue;
-            };
-            if data.trim() == "[DONE]" {
-                is_whole = true;
-                continue;
-            }
-            let text = delta(data)?;
-            if !text.is_empty() {
-                length += text.chars().count();
-                told.text.push_str(&text);
-                told.parts.push((Instant::now(), length));
-                on_text(length);
-            }
+            answer.take(&String::from_utf8(line)?, &mut on_text)?;
         }
     }
-    ensure!(is_whole, "the stream ended early");
-    Ok(told)
+    answer.end()
+}
+
+impl Question {
+    /// The request's body.
+    pub fn body(&self) -> Value {
+        json!({
+            "model": MODEL,
+            "prompt": self.prompt,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": 7,
+            "stream": true,
+        })
+    }
+}
+
+/// A streamed answer on its way.
+#[derive(Debug, Default)]
+pub struct Answer {
+    told: Told,
+    characters: usize,
+    is_whole: bool,
+}
+
+impl Answer {
+    /// Takes a line of the stream; `on_text` is told how many characters there are so far.
+    ///
+    /// # Errors
+    /// It is an event that is none of an answer.
+    pub fn take(&mut self, line: &str, mut on_text: impl FnMut(usize)) -> Result<()> {
+        let Some(data) = line.strip_prefix("data: ") else {
+            return Ok(());
+        };
+        if data.trim() == "[DONE]" {
+            self.is_whole = true;
+            return Ok(());
+        }
+        let text = delta(data)?;
+        if !text.is_empty() {
+            self.characters += text.chars().count();
+            self.told.text.push_str(&text);
+            self.told.parts.push((Instant::now(), self.characters));
+            on_text(self.characters);
+        }
+        Ok(())
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// The stream ended before.
+    pub fn end(self) -> Result<Told> {
+        ensure!(self.is_whole, "the stream ended early");
+        Ok(self.told)
+    }
 }
 
 /// The text of one event.

@@ -3,11 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// How long a node may take until its API listens; generous, since CI's machines are slow.
@@ -75,6 +75,33 @@ pub fn wait_for<T>(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Runs a command of the product over a node's data, with nobody else in reach.
+///
+/// # Errors
+/// It does not start.
+pub fn run(data: &Path, args: &[&str]) -> Result<Output> {
+    let output = Command::new(shoal_binary()?)
+        .args(args)
+        .arg("--data-dir")
+        .arg(data)
+        .envs(ON_LOOPBACK)
+        .env_remove("SHOAL_BOOTSTRAP")
+        .stdin(Stdio::null())
+        .output()?;
+    Ok(output)
+}
+
+/// What a command that must work prints, without white space around it.
+///
+/// # Errors
+/// It does not work; what it says comes with it.
+pub fn said(data: &Path, args: &[&str]) -> Result<String> {
+    let output = run(data, args)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{args:?}: {errors}");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// A running node. Dropping it kills it.

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::Arc,
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    chain::{self, Told},
     internet::{Host, Internet, Kind, Unavailable},
     process::{Node, bootstrap_binary, fixture, shoal_binary, wait_for},
     swarm::{Bootstrap, PATIENCE},
@@ -259,6 +261,49 @@ impl Peer {
         ensure!(output.status.success(), "{said}");
         let seconds = said.lines().last().context("the time")?.parse()?;
         Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// A streamed answer of its own API; `on_text` is told how many characters there are so far.
+    ///
+    /// # Errors
+    /// It is none, or not whole; the end of the node's log comes with it.
+    pub fn stream(
+        &self,
+        question: &chain::Question,
+        mut on_text: impl FnMut(usize),
+    ) -> Result<Told> {
+        let url = format!("{}/v1/completions", self.node.url);
+        let mut child = self
+            .host
+            .command(Path::new("curl"))
+            .args(["-sSN", "--json", &question.body().to_string(), &url])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().context("its output")?;
+        let mut answer = chain::Answer::default();
+        for line in BufReader::new(output).lines() {
+            let taken = answer.take(&line?, &mut on_text);
+            taken.with_context(|| self.node.log_tail())?;
+        }
+        child.wait()?;
+        answer.end().with_context(|| self.node.log_tail())
+    }
+
+    /// Takes a model's file into the node's store.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn pull(&self, model: &Path) -> Result<()> {
+        let mut pull = self.host.command(&self.shoal);
+        pull.arg("pull")
+            .arg(model)
+            .arg("--data-dir")
+            .arg(&self.data);
+        let output = pull.stdin(Stdio::null()).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{errors}");
+        Ok(())
     }
 
     /// Runs a command of the product on the node's host; its output as JSON.

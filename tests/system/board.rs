@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tests::{
     api,
-    process::{Node, ON_LOOPBACK, shoal_binary, wait_for},
+    process::{Node, ON_LOOPBACK, run, said, shoal_binary, wait_for},
     seed,
     swarm::{Bootstrap, PATIENCE, until},
 };
@@ -26,27 +26,6 @@ const ACKNOWLEDGED: usize = 200;
 const POSTS: usize = 10;
 /// A kill falls somewhere into a post, or shortly after it: they take less than a millisecond.
 const LONGEST_POST: Duration = Duration::from_millis(1);
-
-/// Runs a command of `shoal` on the node over `data`.
-fn run(data: &Path, args: &[&str]) -> Result<Output> {
-    let output = Command::new(shoal_binary()?)
-        .args(args)
-        .arg("--data-dir")
-        .arg(data)
-        .envs(ON_LOOPBACK)
-        .env_remove("SHOAL_BOOTSTRAP")
-        .stdin(Stdio::null())
-        .output()?;
-    Ok(output)
-}
-
-/// What a command that must work prints.
-fn said(data: &Path, args: &[&str]) -> Result<String> {
-    let output = run(data, args)?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{args:?}: {errors}");
-    Ok(String::from_utf8(output.stdout)?)
-}
 
 fn parsed(data: &Path, args: &[&str]) -> Result<Value> {
     let args = [args, &["--json"]].concat();

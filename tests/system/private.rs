@@ -1,16 +1,13 @@
 //! A private swarm of real processes: its owner, its own bootstrap server, members who come by a
 //! token, a stranger who has the address, and one who is put out.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::{
     api,
-    process::{Node, ON_LOOPBACK, bootstrap_binary, fixture, shoal_binary},
+    process::{Node, bootstrap_binary, fixture, said, shoal_binary},
     swarm::{Bootstrap, identity, shown, until, until_it_lists},
 };
 
@@ -20,21 +17,6 @@ const MODEL: &str = "tiny-draft-f16";
 struct Lab {
     folder: tempfile::TempDir,
     bootstrap: Bootstrap,
-}
-
-/// What a command of `shoal` prints.
-fn said(data: &Path, args: &[&str]) -> Result<String> {
-    let output = Command::new(shoal_binary()?)
-        .args(args)
-        .arg("--data-dir")
-        .arg(data)
-        .envs(ON_LOOPBACK)
-        .env_remove("SHOAL_BOOTSTRAP")
-        .stdin(Stdio::null())
-        .output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{args:?}: {errors}");
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 impl Lab {

@@ -11,6 +11,7 @@
 //! | `GET /api/boards/notes/{id}/attachments/{index}` | | the bytes |
 //! | `GET /api/boards/watch?board=NAME` | | server-sent events, each `data:` a [`NoteView`] |
 //! | `POST /api/boards/follow` | [`Following`] | `{}` |
+//! | `GET /api/boards/posting` | | [`Posting`] |
 //! | `POST /api/boards/posting` | [`Posting`] | `{}` |
 //! | `GET /api/boards/authors` | | `[AuthorView]` |
 //! | `POST /api/boards/authors` | [`AuthorChange`] | `{}` |
@@ -113,6 +114,8 @@ pub trait Boards: Send + Sync + 'static {
     async fn watch(&self, board: Option<&str>) -> Result<mpsc::Receiver<NoteView>, BoardError>;
     /// Whether a board's notes are kept here.
     async fn follow(&self, board: &str, followed: bool) -> Result<(), BoardError>;
+    /// Whether this node posts.
+    async fn posting(&self) -> Result<bool, BoardError>;
     /// Lets this node post, or stops it.
     async fn set_posting(&self, allowed: bool) -> Result<(), BoardError>;
     /// Every author who has a standing here, and those whose notes are here.

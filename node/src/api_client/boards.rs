@@ -82,6 +82,16 @@ impl Client {
         self.tell("follow", &Following { board, followed }).await
     }
 
+    /// Whether the node posts.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn is_posting_allowed(&self) -> Result<bool, ClientError> {
+        let asked = self.request(Method::GET, "/api/boards/posting");
+        let posting: Posting = self.json(asked).await?;
+        Ok(posting.allowed)
+    }
+
     /// Lets the node post, or stops it.
     ///
     /// # Errors

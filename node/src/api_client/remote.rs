@@ -88,6 +88,10 @@ impl Boards for RemoteBoards {
         client.follow_board(board, followed).await.map_err(refusal)
     }
 
+    async fn posting(&self) -> Result<bool, BoardError> {
+        self.client()?.is_posting_allowed().await.map_err(refusal)
+    }
+
     async fn set_posting(&self, allowed: bool) -> Result<(), BoardError> {
         self.client()?.allow_posting(allowed).await.map_err(refusal)
     }

@@ -83,6 +83,11 @@ impl Boards for Keeper {
         Ok(())
     }
 
+    async fn posting(&self) -> Result<bool, BoardError> {
+        self.run_for(|keeper| Ok(keeper.may_post(&keeper.state())))
+            .await
+    }
+
     async fn set_posting(&self, allowed: bool) -> Result<(), BoardError> {
         self.run_for(move |keeper| keeper.set_posting_here(allowed))
             .await

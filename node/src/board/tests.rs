@@ -137,6 +137,7 @@ async fn in_the_public_mesh_a_person_turns_posting_on() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let keeper = open(&store, 1, Reach::Public);
+    assert_eq!(keeper.posting().await, Ok(false));
     assert_eq!(keeper.post(new("hello")).await, Err(BoardError::PostingOff));
     assert_eq!(bodies(&keeper, "hello").await, [] as [&str; 0]);
     assert_eq!(
@@ -153,6 +154,7 @@ async fn in_the_public_mesh_a_person_turns_posting_on() {
     keeper.set_posting(false).await.unwrap();
     assert_eq!(keeper.post(new("more")).await, Err(BoardError::PostingOff));
     let (_dir, member) = fresh(1, Reach::Members);
+    assert_eq!(member.posting().await, Ok(true));
     assert!(member.post(new("hello")).await.is_ok());
 }
 

@@ -127,11 +127,14 @@ fn withdraw(args: &NoteArgs, terminal: &mut Terminal) -> Result<(), CliError> {
 fn list(args: &ListArgs, terminal: &mut Terminal) -> Result<(), CliError> {
     let client = client(&args.client)?;
     let boards = wait(async { Ok(client.boards().await?) })?;
-    match args.json {
-        true => terminal.json(&boards),
-        false if boards.is_empty() => {
-            terminal.line("no boards here yet; `shoal board post NAME \"text\"` makes one")
-        }
+    if args.json {
+        return terminal.json(&boards);
+    }
+    if !wait(async { Ok(client.is_posting_allowed().await?) })? {
+        terminal.line("posting is off here; `shoal board enable` turns it on")?;
+    }
+    match boards.is_empty() {
+        true => terminal.line("no boards here yet; `shoal board post NAME \"text\"` makes one"),
         false => terminal.text(&table(&boards)),
     }
 }

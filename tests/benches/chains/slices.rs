@@ -62,12 +62,14 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<String> {
     // It keeps what it fetched, and gives it to the next.
     let giver = trial.as_giver(first)?;
     let second = trial.stage()?;
+    acquainted(&second, &giver)?;
     trial.ask().await?;
     rows.push(trial.row("two sources", &second, Some(&giver), "≤ slice + 1 %")?);
     drop(second);
     damage(&giver.folder(PARTS))?;
     let giver = trial.as_giver(giver)?;
     let third = trial.stage()?;
+    acquainted(&third, &giver)?;
     trial.ask().await?;
     rows.push(trial.row(
         "two sources, one of them wrong",
@@ -205,6 +207,18 @@ impl<'a> Trial<'a> {
         row.came += before;
         Ok(row)
     }
+}
+
+/// Waits until a machine knows another well enough to ask it: on loopback a slice has come before a
+/// machine looks again for who else has it.
+fn acquainted(stage: &Member, giver: &Member) -> Result<()> {
+    stage.until("/api/peers", |list| {
+        let mut peers = list["peers"].as_array().into_iter().flatten();
+        peers.any(|peer| {
+            peer["id"] == *giver.id && peer["role"] == "server" && !peer["rtt_ms"].is_null()
+        })
+    })?;
+    Ok(())
 }
 
 /// Changes bytes all over the model's files in a folder, so that their times tell nothing.

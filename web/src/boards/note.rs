@@ -217,7 +217,7 @@ pub struct Following {
     pub followed: bool,
 }
 
-/// Body of `POST /api/boards/posting`.
+/// Body of `POST /api/boards/posting`, and what a `GET` of it answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Posting {

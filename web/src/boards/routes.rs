@@ -40,6 +40,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         )
         .route("/api/boards/watch", get(watch))
         .route("/api/boards/follow", post(follow))
+        .route("/api/boards/posting", get(posting))
         .route("/api/boards/posting", post(set_posting))
         .route("/api/boards/authors", get(authors))
         .route("/api/boards/authors", post(set_author))
@@ -178,6 +179,11 @@ async fn follow(
 ) -> Result<Response, ApiError> {
     app.boards.follow(&wanted.board, wanted.followed).await?;
     Ok(Json(json!({})).into_response())
+}
+
+async fn posting(State(app): State<Arc<App>>) -> Result<Json<Posting>, ApiError> {
+    let allowed = app.boards.posting().await?;
+    Ok(Json(Posting { allowed }))
 }
 
 async fn set_posting(

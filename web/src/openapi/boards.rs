@@ -69,6 +69,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Some("Object"),
     ),
     operation(
+        "get",
+        "/api/boards/posting",
+        "Whether this node posts",
+        None,
+        Some("Posting"),
+    ),
+    operation(
         "post",
         "/api/boards/posting",
         "Let this node post, or stop it",

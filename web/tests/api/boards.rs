@@ -111,6 +111,8 @@ async fn posting_is_turned_off_and_on() {
     let posting = |allowed: bool| json!({ "allowed": allowed });
     let off = server.post("/api/boards/posting", &posting(false)).await;
     assert_eq!(off.status, 200);
+    let shown = server.get("/api/boards/posting").await;
+    assert_eq!(shown.json(), posting(false));
     let refused = server.post(NOTES, &note("x")).await.refused(403);
     assert_eq!(refused["code"], "posting_off");
     assert!(

@@ -236,6 +236,10 @@ impl Boards for Pinboard {
         Ok(())
     }
 
+    async fn posting(&self) -> Result<bool, BoardError> {
+        Ok(!self.closed.load(Ordering::SeqCst))
+    }
+
     async fn set_posting(&self, allowed: bool) -> Result<(), BoardError> {
         self.closed.store(!allowed, Ordering::SeqCst);
         Ok(())
