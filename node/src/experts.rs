@@ -38,10 +38,10 @@ const ROUTER: &str = ".ffn_gate_inp.weight";
 #[non_exhaustive]
 pub enum ExpertsError {
     /// The files are no model.
-    #[error("{0}")]
+    #[error(transparent)]
     Model(#[from] gguf::ModelError),
     /// The model cannot be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Load(#[from] LoadError),
     /// The model could not read a text.
     #[error("{text}: {cause}")]
@@ -77,16 +77,16 @@ pub enum ExpertsError {
     #[error("the model was ranked on other texts: give the same --text, or rank it again")]
     OtherTexts,
     /// The experts are none that the model could keep.
-    #[error("{0}")]
+    #[error(transparent)]
     Sets(#[from] gguf::ExpertsError),
     /// The model's experts cannot be parted.
-    #[error("{0}")]
+    #[error(transparent)]
     Slice(#[from] slice::SliceError),
     /// A shard's file cannot be made.
-    #[error("{0}")]
+    #[error(transparent)]
     Materialise(#[from] slice::MaterialiseError),
     /// The figures do not fit one another.
-    #[error("{0}")]
+    #[error(transparent)]
     Score(#[from] ScoreError),
 }
 

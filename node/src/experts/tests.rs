@@ -27,7 +27,12 @@ fn a_shard_is_cut_scored_and_judged() {
     assert!(ranked.is_sound() && ranked.used == 2);
     records.keep(&ranked).unwrap();
     let known = records.find(mixture.fingerprint()).unwrap();
-    assert_eq!(known, ranked);
+    // Figures in decimals are as good as the measurement, not to the last bit.
+    assert_eq!(known.texts_digest, ranked.texts_digest);
+    for (known, ranked) in known.samples().iter().zip(ranked.samples()) {
+        assert!((known.nats - ranked.nats).abs() < 1e-6);
+        assert_eq!(known.likeliest, ranked.likeliest);
+    }
     // What was written twice is there once.
     records.keep(&ranked).unwrap();
     assert_eq!(std::fs::read_dir(dir.path().join("experts")).unwrap().count(), 1);
