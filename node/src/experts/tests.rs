@@ -4,6 +4,8 @@
 use super::*;
 use crate::core::shards::score::Bar;
 
+mod routing;
+
 fn fixture() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
     folder.join("tiny-moe-q8_0.gguf")

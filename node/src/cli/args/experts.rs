@@ -99,7 +99,7 @@ mod tests {
     use crate::cli::args::{Cli, Command};
 
     fn score(args: &[&str]) -> Option<ScoreArgs> {
-        let all = ["shoal", "experts", "score", "m"].iter().chain(args);
+        let all = [&["shoal", "experts", "score", "m"], args].concat();
         match Cli::try_parse_from(all).ok()?.command? {
             Command::Experts(ExpertsArgs {
                 command: ExpertsCommand::Score(args),
