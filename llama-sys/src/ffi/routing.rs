@@ -68,7 +68,8 @@ impl Routing {
 
     /// Watches a model's router. `None` if it has none.
     pub(super) fn new(model: &Model, params: &ContextParams) -> Option<Self> {
-        let experts = model.architecture_meta("expert_count")?.parse().ok();
+        let experts = model.architecture_meta("expert_count")?;
+        let experts = experts.parse::<usize>().ok();
         let experts = experts.filter(|experts| (1..=MAX_EXPERTS as usize).contains(experts))?;
         let layers = model.layers() as usize;
         let most = experts * params.micro_batch_tokens as usize;
@@ -211,6 +212,10 @@ impl State {
         if count % experts != 0 {
             return false;
         }
+        // Of no token the output is wanted: the tensor need not even have memory.
+        if count == 0 {
+            return true;
+        }
         let bytes = size_of_val(scores);
         // SAFETY: the tensor is contiguous and has `count` floats, as many as the buffer.
         unsafe { sys::ggml_backend_tensor_get(tensor, scores.as_mut_ptr().cast(), 0, bytes) };
@@ -242,8 +247,16 @@ impl State {
         let [Ok(used), Ok(rows)] = [used, rows].map(usize::try_from) else {
             return false;
         };
-        if !right || used == 0 || used > self.experts || rows == 0 || stride % number != 0 {
+        if !right || used == 0 || used > self.experts || stride % number != 0 {
             return false;
+        }
+        self.chosen.clear();
+        self.weights.clear();
+        self.used = used;
+        self.pending = Some(layer);
+        // As above.
+        if rows == 0 {
+            return true;
         }
         let stride = stride / number;
         let Some(span) = (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(used)) else {
@@ -257,13 +270,9 @@ impl State {
         // SAFETY: `span` numbers from its start on are within the tensor, whose last row ends with
         // them; the buffer has as many.
         unsafe { sys::ggml_backend_tensor_get(tensor, choices.as_mut_ptr().cast(), 0, bytes) };
-        self.chosen.clear();
         for row in choices.chunks(stride) {
             self.chosen.extend(row.iter().take(used));
         }
-        self.weights.clear();
-        self.used = used;
-        self.pending = Some(layer);
         true
     }
 
@@ -276,6 +285,9 @@ impl State {
         let count = unsafe { floats(tensor) };
         if self.pending != Some(layer) || count != Some(self.chosen.len()) {
             return false;
+        }
+        if self.chosen.is_empty() {
+            return true;
         }
         self.weights.clear();
         self.weights.resize(self.chosen.len(), 0.0);
