@@ -209,7 +209,7 @@ impl State {
         let Some(scores) = self.scores.get_mut(..count) else {
             return false;
         };
-        if count % experts != 0 {
+        if !count.is_multiple_of(experts) {
             return false;
         }
         // Of no token the output is wanted: the tensor need not even have memory.
@@ -247,7 +247,7 @@ impl State {
         let [Ok(used), Ok(rows)] = [used, rows].map(usize::try_from) else {
             return false;
         };
-        if !right || used == 0 || used > self.experts || stride % number != 0 {
+        if !right || used == 0 || used > self.experts || !stride.is_multiple_of(number) {
             return false;
         }
         self.chosen.clear();

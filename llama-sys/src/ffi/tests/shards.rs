@@ -134,6 +134,7 @@ fn only_a_watched_mixture_is_held_back() {
     assert!(!context.hold_back(Some(&sets(16, 3, 8))));
     assert!(context.usage().is_none(), "nothing was computed");
     assert!(!load(&path, params()).hold_back(None));
+    let path = folder.path().join("dense.gguf");
     of_kind(KINDS[0]).save(&path).unwrap();
     let dense = Model::load(Backend::init(), &path, 0, &mut |_| true).unwrap();
     assert!(Context::new(Backend::init(), Arc::new(dense), watching()).is_none());
