@@ -1,6 +1,6 @@
 //! Which experts of a mixture each peer of a group holds, where none holds them all: from what the
-//! experts weigh, how the router uses them and what each peer has room for to a [`Plan`]; and how good
-//! a shard is ([`score`]). Pure; it knows no network, no file and no engine.
+//! experts weigh, how the router uses them and what each peer has room for to a [`Plan`]; how good a
+//! shard is ([`score`]), and which one answers ([`route`]). Pure; it knows no network, no file and no engine.
 //!
 //! **What a shard is.** The whole trunk and, of each layer, as many experts; the file format knows one
 //! number for all layers, not which they are. It answers by itself, so nothing travels between peers
@@ -23,6 +23,7 @@
 //! The same input gives the same plan.
 
 pub mod reference;
+pub mod route;
 pub mod score;
 mod spread;
 mod themes;

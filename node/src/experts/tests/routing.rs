@@ -10,6 +10,7 @@ use protocol::NodeId;
 use serde::Deserialize;
 
 use super::*;
+use crate::core::shards::route::{Candidate, order};
 use crate::core::shards::{Member, Plan, Question, plan};
 
 /// Tokens of a prompt.
@@ -80,23 +81,24 @@ impl Readers {
 
     fn text(&mut self, text: &str, plan: &Plan) -> Logarithms {
         let (whole_prompt, whole) = self.read(text, None);
-        let mut shards = Vec::new();
+        let (mut candidates, mut read) = (Vec::new(), Vec::new());
         for shard in &plan.shards {
             let (prompt, rest) = self.read(text, Some(&shard.kept));
-            let retained = whole_prompt.usage.retained(&shard.kept);
-            shards.push((retained, -prompt.perplexity(), rest));
+            let retained = Some(whole_prompt.usage.retained(&shard.kept));
+            let node = shard.node;
+            candidates.push(Candidate { node, retained });
+            read.push((node, prompt.perplexity(), rest));
         }
-        let most = |by: fn(&(f64, f64, f64)) -> f64| {
-            let best = shards.iter().max_by(|a, b| by(a).total_cmp(&by(b)));
-            best.unwrap().2
-        };
-        let all: f64 = shards.iter().map(|(_, _, rest)| rest).sum();
+        let chosen = order(text.as_bytes(), &candidates)[0];
+        let by_mass = read.iter().find(|(node, ..)| *node == chosen);
+        let by_prompt = read.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let rests = || read.iter().map(|(_, _, rest)| *rest);
         Logarithms {
             whole,
-            hash: all / shards.len() as f64,
-            by_mass: most(|shard| shard.0),
-            by_prompt: most(|shard| shard.1),
-            best: most(|shard| -shard.2),
+            hash: rests().sum::<f64>() / read.len() as f64,
+            by_mass: by_mass.unwrap().2,
+            by_prompt: by_prompt.unwrap().2,
+            best: rests().fold(f64::INFINITY, f64::min),
         }
     }
 }
