@@ -100,7 +100,11 @@ fn the_reference_figures_are_reproduced() {
     check_usage(&reference, "overall", &Usage::mean(&usages).unwrap());
     for (kind, pairs) in figures {
         let (found, expected): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-        println!("{kind}: {:.3}, reference {:.3}", mean(&found), mean(&expected));
+        println!(
+            "{kind}: {:.3}, reference {:.3}",
+            mean(&found),
+            mean(&expected)
+        );
         near(mean(&found), mean(&expected), kind);
     }
 }

@@ -212,7 +212,9 @@ impl Mixture {
             return Err(ExpertsError::OtherTexts);
         }
         let read = self.read(file, kept, texts, report)?;
-        let read = read.into_iter().map(|(name, reading)| sample(name, &reading));
+        let read = read
+            .into_iter()
+            .map(|(name, reading)| sample(name, &reading));
         Ok(score(&known.samples(), &read.collect::<Vec<_>>())?)
     }
 

@@ -46,7 +46,11 @@ pub(crate) async fn measure(shoal: &Path, rounds: usize) -> Result<String> {
         fs::metadata(&whole)?.len()
     );
     text.push_str(&speed(shoal, [&whole, &shard], rounds).await?);
-    let _ = writeln!(text, "\nRanked on the same texts:\n\n{}", coverage(&ranked.ranking));
+    let _ = writeln!(
+        text,
+        "\nRanked on the same texts:\n\n{}",
+        coverage(&ranked.ranking)
+    );
     Ok(text)
 }
 
@@ -74,9 +78,15 @@ impl<'a> Ranked<'a> {
     fn cut(&self, kept: u32) -> Result<std::path::PathBuf> {
         let to = self.dir.path().join(format!("shard-{kept}.gguf"));
         let mut command = self.command("cut");
-        command.args(["--experts", &kept.to_string(), "--to"]).arg(&to);
+        command
+            .args(["--experts", &kept.to_string(), "--to"])
+            .arg(&to);
         let done = command.output()?;
-        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        ensure!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         Ok(to)
     }
 
@@ -174,8 +184,20 @@ async fn speed(shoal: &Path, models: [&Path; 2], rounds: usize) -> Result<String
     for (number, model) in models.iter().enumerate() {
         let home = dir.path().join(number.to_string());
         let path = model.to_str().context("the model's path")?;
-        let name = model.file_stem().context("a name")?.to_string_lossy().into_owned();
-        let args = ["--offline", "--model", path, "--threads", "1", "--speculate", "off"];
+        let name = model
+            .file_stem()
+            .context("a name")?
+            .to_string_lossy()
+            .into_owned();
+        let args = [
+            "--offline",
+            "--model",
+            path,
+            "--threads",
+            "1",
+            "--speculate",
+            "off",
+        ];
         nodes.push((Node::start(shoal, &home, &args)?, name));
     }
     let mut rates = [Vec::new(), Vec::new()];

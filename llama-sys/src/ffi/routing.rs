@@ -259,7 +259,10 @@ impl State {
             return true;
         }
         let stride = stride / number;
-        let Some(span) = (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(used)) else {
+        let Some(span) = (rows - 1)
+            .checked_mul(stride)
+            .and_then(|n| n.checked_add(used))
+        else {
             return false;
         };
         let fits = used <= stride && rows * used <= self.chosen.capacity();

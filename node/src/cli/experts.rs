@@ -135,7 +135,11 @@ fn of_node(
     stored: &[StoredModel],
     config: &Config,
 ) -> Result<(String, PathBuf), CliError> {
-    let absent = || CliError::NoModel(format!("no model `{model}` here: `shoal models` lists them"));
+    let absent = || {
+        CliError::NoModel(format!(
+            "no model `{model}` here: `shoal models` lists them"
+        ))
+    };
     let found = stored.iter().find(|stored| stored.name == model);
     let found = found.ok_or_else(absent)?;
     let file = match &found.external_path {
@@ -209,7 +213,9 @@ fn ranked_text(known: &Reference, overall: &Usage) -> String {
     let [a, b, c] = parts.map(|count| format!("TOP {count}"));
     let heading = ["TEXT", "PERPLEXITY", &a, &b, &c];
     let layers = overall.ranking().into_iter().enumerate();
-    let layers: Vec<_> = layers.map(|(layer, order)| named(overall, layer, &order)).collect();
+    let layers: Vec<_> = layers
+        .map(|(layer, order)| named(overall, layer, &order))
+        .collect();
     format!(
         "model    {}\nexperts  {experts} in each of {} layers, {} used by a token\n\n{}\n{}",
         text::printable(&known.model),
@@ -263,7 +269,10 @@ fn scored_text(known: &Reference, kept: Option<Kept>, score: &Score, bar: Bar) -
     let experts = known.texts.first().map_or(0, |text| text.usage.experts());
     let shard = kept.map_or(String::new(), |kept| {
         let share = percent(kept.retained);
-        format!("experts     {} of {experts}, {share} of the routed mass\n", kept.experts)
+        format!(
+            "experts     {} of {experts}, {share} of the routed mass\n",
+            kept.experts
+        )
     });
     let verdict = match bar.admits(score) {
         true => "good enough to be served under the model's name",
@@ -279,7 +288,10 @@ fn scored_text(known: &Reference, kept: Option<Kept>, score: &Score, bar: Bar) -
         score.ratio,
         percent(score.agreement),
         bar.ratio(),
-        text::table(["TEXT", "PERPLEXITY", "WHOLE", "TIMES", "SAME TOKEN"], &rows)
+        text::table(
+            ["TEXT", "PERPLEXITY", "WHOLE", "TIMES", "SAME TOKEN"],
+            &rows
+        )
     )
 }
 

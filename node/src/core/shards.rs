@@ -149,7 +149,9 @@ pub fn plan(question: &Question<'_>) -> Result<Plan, ShardError> {
     for (layer, ranking) in overall.ranking().iter().enumerate() {
         let places = seats.iter().zip(&themes).map(|(seat, theme)| Place {
             room: seat.kept as usize,
-            held: seat.held.map_or(&[][..], |held| held.layers()[layer].as_slice()),
+            held: seat
+                .held
+                .map_or(&[][..], |held| held.layers()[layer].as_slice()),
             liking: &theme.layers()[layer],
         });
         let places: Vec<Place<'_>> = places.collect();

@@ -37,7 +37,12 @@ fn a_shard_is_cut_scored_and_judged() {
     }
     // What was written twice is there once.
     records.keep(&ranked).unwrap();
-    assert_eq!(std::fs::read_dir(dir.path().join("experts")).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("experts"))
+            .unwrap()
+            .count(),
+        1
+    );
 
     let kept = mixture.most_used(&known, 12).unwrap();
     let held_back = mixture.score(&known, &kept, &texts, &mut |_| {}).unwrap();
@@ -45,7 +50,9 @@ fn a_shard_is_cut_scored_and_judged() {
     let bytes = mixture.cut(&kept, &file).unwrap();
     assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes);
     assert!(bytes < std::fs::metadata(fixture()).unwrap().len());
-    let shard = mixture.score_shard(&known, &file, &texts, &mut |_| {}).unwrap();
+    let shard = mixture
+        .score_shard(&known, &file, &texts, &mut |_| {})
+        .unwrap();
     assert!((shard.ratio / held_back.ratio - 1.0).abs() < 1e-4);
     assert!((shard.agreement - held_back.agreement).abs() < 0.01);
     let fewer = mixture.most_used(&known, 8).unwrap();

@@ -71,7 +71,9 @@ impl Texts {
 
     /// Names and texts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+        self.0
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
     /// Of all names and texts, and how they are cut.
@@ -119,7 +121,10 @@ mod tests {
         };
         let paths = [file("a.txt", "one"), file("b.md", "two")];
         let texts = Texts::of_files(&paths).unwrap();
-        assert_eq!(texts.iter().collect::<Vec<_>>(), [("a", "one"), ("b", "two")]);
+        assert_eq!(
+            texts.iter().collect::<Vec<_>>(),
+            [("a", "one"), ("b", "two")]
+        );
         let twice = Texts::of_files(&[file("a.txt", "one"), file("a.md", "two")]);
         assert!(matches!(twice, Err(ExpertsError::Texts(_))));
         let none = Texts::of_files(&[dir.path().join("none")]);

@@ -72,7 +72,11 @@ fn each_mixtures_shard_is_the_whole_model_held_back() {
             println!("{kind:?} {kept}: {difference:e}, held back {effect:e}");
             assert!(difference <= NOISE, "{kind:?} {kept}: {difference}");
             // The comparison can fail: what is missing shows.
-            assert_eq!(effect > 100.0 * NOISE, kept < 8, "{kind:?} {kept}: {effect}");
+            assert_eq!(
+                effect > 100.0 * NOISE,
+                kept < 8,
+                "{kind:?} {kept}: {effect}"
+            );
         }
     }
 }

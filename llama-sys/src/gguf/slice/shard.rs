@@ -126,11 +126,7 @@ impl Sliceable<'_> {
                 planned.push(kept);
             }
         }
-        SlicePlan::assemble(
-            self.headers,
-            metadata::of_shard(self, sets.kept()),
-            planned,
-        )
+        SlicePlan::assemble(self.headers, metadata::of_shard(self, sets.kept()), planned)
     }
 
     /// The model's experts, if some of them may be left out.

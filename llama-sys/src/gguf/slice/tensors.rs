@@ -124,7 +124,7 @@ pub(super) fn from_file(name: String, file: usize, tensor: &Tensor) -> PlannedTe
         data: TensorData::File {
             file,
             // Its end is within the file, as the reader has checked.
-            parts: vec![tensor.offset..tensor.offset + tensor.bytes],
+            parts: std::iter::once(tensor.offset..tensor.offset + tensor.bytes).collect(),
         },
     }
 }

@@ -189,7 +189,10 @@ async fn layers_come_from_who_has_them_and_then_from_the_disk() {
     let source = own.source_of(&wanted).await.unwrap();
     let last = own.make(&source, Part::Layers(1..2), |_| {}).await.unwrap();
     assert!(last.is_last);
-    assert_eq!(fs::read(&last.file).unwrap(), expected(&model, &Part::Layers(1..2)));
+    assert_eq!(
+        fs::read(&last.file).unwrap(),
+        expected(&model, &Part::Layers(1..2))
+    );
     let all: u64 = holders.iter().map(|holder| holder.given()).sum();
     assert!(all <= model.len() as u64, "{all}");
 }
@@ -219,7 +222,10 @@ async fn of_a_mixture_only_the_kept_experts_are_fetched() {
     // Another set is another file, the same one is there.
     let asked = holder.asked.load(Ordering::Relaxed);
     let again = own.make(&source, part.clone(), |_| {}).await.unwrap();
-    assert_eq!((again.file, holder.asked.load(Ordering::Relaxed)), (slice.file, asked));
+    assert_eq!(
+        (again.file, holder.asked.load(Ordering::Relaxed)),
+        (slice.file, asked)
+    );
     assert!(given < model.len() as u64, "{given} of {}", model.len());
 }
 

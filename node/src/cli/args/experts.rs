@@ -50,7 +50,12 @@ pub struct ScoreArgs {
     #[arg(value_name = "MODEL|FILE")]
     pub model: String,
     /// So many of the most used experts of each layer.
-    #[arg(long, value_name = "N", required_unless_present = "shard", conflicts_with = "shard")]
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present = "shard",
+        conflicts_with = "shard"
+    )]
     pub experts: Option<u32>,
     /// The file of a shard.
     #[arg(long, value_name = "FILE")]

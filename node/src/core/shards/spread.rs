@@ -46,7 +46,10 @@ pub(super) fn spread(ranking: &[u32], core: usize, places: &[Place<'_>]) -> Vec<
             free[owner] -= 1;
         }
     }
-    let orphans = rest.iter().zip(&owners).filter(|(_, owner)| owner.is_none());
+    let orphans = rest
+        .iter()
+        .zip(&owners)
+        .filter(|(_, owner)| owner.is_none());
     for (expert, _) in orphans {
         let open = (0..places.len()).filter(|place| free[*place] > 0);
         let best = open.max_by(|a, b| {

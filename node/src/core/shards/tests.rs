@@ -66,7 +66,9 @@ fn after(members: &[Member], plan: &Plan) -> Vec<Member> {
         let mut shards = plan.shards.iter();
         let shard = shards.find(|shard| shard.node == member.node);
         Member {
-            held: shard.map(|shard| shard.kept.clone()).or(member.held.clone()),
+            held: shard
+                .map(|shard| shard.kept.clone())
+                .or(member.held.clone()),
             ..member.clone()
         }
     };
@@ -76,13 +78,19 @@ fn after(members: &[Member], plan: &Plan) -> Vec<Member> {
 /// How many experts of a layer nobody else has.
 fn only_of(members: &[Member], number: usize) -> u64 {
     let held = |member: &Member, layer: usize, expert: u32| {
-        member.held.as_ref().is_some_and(|held| held.has(layer, expert))
+        member
+            .held
+            .as_ref()
+            .is_some_and(|held| held.has(layer, expert))
     };
     let mine = members[number].held.as_ref().unwrap();
     let mut count = 0;
     for (layer, experts) in mine.layers().iter().enumerate() {
         for expert in experts {
-            let others = members.iter().enumerate().filter(|(other, _)| *other != number);
+            let others = members
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number);
             let mut others = others.map(|(_, member)| member);
             count += u64::from(!others.any(|member| held(member, layer, *expert)));
         }
@@ -100,7 +108,11 @@ fn two_that_hold_three_quarters_share_half_of_them_and_hold_all() {
     let ranking = Usage::mean(&usage).unwrap().ranking();
     for (layer, ranking) in ranking.iter().enumerate() {
         let has = |shard: &Shard, expert: u32| shard.kept.has(layer, expert);
-        assert!(ranking[..6].iter().all(|e| plan.shards.iter().all(|s| has(s, *e))));
+        assert!(
+            ranking[..6]
+                .iter()
+                .all(|e| plan.shards.iter().all(|s| has(s, *e)))
+        );
         assert!((0..16).all(|e| plan.shards.iter().any(|s| has(s, e))));
     }
     assert_eq!(plan.shards[0].bytes, 10 * MB + 12 * 5 * MB);

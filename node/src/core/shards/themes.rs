@@ -9,7 +9,10 @@ pub(super) fn of(usage: &[Usage], held: &[Option<&ExpertSets>]) -> Vec<Usage> {
     let texts: Vec<Usage> = usage.iter().map(Usage::shares).collect();
     let themes = themes(&texts, held.len());
     let chosen = pair(&themes, held);
-    chosen.into_iter().map(|theme| themes[theme].clone()).collect()
+    chosen
+        .into_iter()
+        .map(|theme| themes[theme].clone())
+        .collect()
 }
 
 /// At most so many themes: texts around those that are farthest from one another.
@@ -23,7 +26,10 @@ fn themes(texts: &[Usage], most: usize) -> Vec<Usage> {
             groups[nearest].push(text.clone());
         }
     }
-    groups.iter().filter_map(|group| Usage::mean(group)).collect()
+    groups
+        .iter()
+        .filter_map(|group| Usage::mean(group))
+        .collect()
 }
 
 /// Texts far from one another, by farthest-first traversal (Gonzalez): the first is the one that is
@@ -110,7 +116,11 @@ mod tests {
 
     #[test]
     fn each_theme_has_a_shard_before_any_has_two() {
-        let texts = [usage(&[1.0, 0.0, 0.0]), usage(&[0.0, 1.0, 0.0]), usage(&[0.0, 0.0, 1.0])];
+        let texts = [
+            usage(&[1.0, 0.0, 0.0]),
+            usage(&[0.0, 1.0, 0.0]),
+            usage(&[0.0, 0.0, 1.0]),
+        ];
         let themes = of(&texts, &[None; 4]);
         for expert in 0..3 {
             assert!(themes.iter().any(|theme| theme.of(0, expert) == 1.0));

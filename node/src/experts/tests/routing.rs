@@ -42,7 +42,9 @@ fn group(figures: &Figures, peers: u8, kept: u32) -> Plan {
     };
     let members: Vec<Member> = (0..peers).map(member).collect();
     let usage = figures.domains.iter();
-    let usage: Vec<Usage> = usage.map(|d| figures.usage_calibration[d].clone()).collect();
+    let usage: Vec<Usage> = usage
+        .map(|d| figures.usage_calibration[d].clone())
+        .collect();
     plan(&Question {
         mixture: &mixture,
         usage: &usage,

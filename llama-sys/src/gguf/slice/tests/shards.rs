@@ -85,8 +85,7 @@ fn a_shard_takes_no_more_bytes_than_its_experts_and_the_trunk() {
 fn experts_of_many_numbers_in_a_block_are_parted_at_whole_rows() {
     let name = "blk.0.ffn_gate_up_exps.weight";
     let bytes = (0..64 / 32 * 34 * 96 * 8_u32).map(|n| n.to_le_bytes()[0]);
-    let quantized =
-        of_kind(KINDS[2]).tensor(name, &[64, 96, 8], TensorType::Q8_0, bytes.collect());
+    let quantized = of_kind(KINDS[2]).tensor(name, &[64, 96, 8], TensorType::Q8_0, bytes.collect());
     let source = Source::new(vec![quantized.bytes()]);
     let sets = sets(3);
     let expected = only(source.data(name), &sets.layers()[0]);
@@ -112,7 +111,10 @@ fn sets_of_another_model_are_refused() {
 fn models_without_plain_routing_have_no_shards() {
     let why = |builder: &Builder| {
         let source = Source::new(vec![builder.bytes()]);
-        let (shard, mixture) = (source.sliceable().shard(&sets(4)), source.sliceable().mixture());
+        let (shard, mixture) = (
+            source.sliceable().shard(&sets(4)),
+            source.sliceable().mixture(),
+        );
         match (shard, mixture) {
             (
                 Err(SliceError::Unsupported { why, .. }),
@@ -126,10 +128,14 @@ fn models_without_plain_routing_have_no_shards() {
     assert_eq!(why(&of_kind(KINDS[0])), Obstacle::NoExperts);
     let grouped = sound().unsigned("llama.expert_group_count", 4);
     assert_eq!(why(&grouped), Obstacle::Routing);
-    assert!(Source::new(vec![sound().unsigned("llama.expert_group_count", 1).bytes()])
+    assert!(
+        Source::new(vec![
+            sound().unsigned("llama.expert_group_count", 1).bytes()
+        ])
         .sliceable()
         .mixture()
-        .is_ok());
+        .is_ok()
+    );
     let by_layer = sound().signed_numbers("llama.expert_used_count", &[2; 8]);
     assert_eq!(why(&by_layer), Obstacle::Routing);
     let many = sound().unsigned("llama.expert_count", 2000);
