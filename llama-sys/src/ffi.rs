@@ -10,6 +10,7 @@ mod capture;
 pub(crate) mod context;
 pub(crate) mod device;
 pub(crate) mod model;
+mod routing;
 pub(crate) mod sampler;
 pub(crate) mod schema;
 pub(crate) mod table;

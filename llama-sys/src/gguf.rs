@@ -11,6 +11,7 @@
 
 mod cursor;
 mod error;
+mod experts;
 mod facts;
 mod header;
 pub mod limits;
@@ -24,6 +25,7 @@ mod weights;
 mod writer;
 
 pub use error::GgufError;
+pub use experts::{ExpertSets, ExpertsError, MAX_EXPERTS, Usage};
 pub use facts::{
     Attention, ChatTemplates, Experts, FactsError, FimTokens, MemoryEstimate, ModelFacts,
     PARKED_PART, Pooling, SamplingDefaults, Token, Tokenizer,

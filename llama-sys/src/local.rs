@@ -12,6 +12,7 @@ mod chooser;
 mod config;
 mod draft;
 mod embedder;
+mod examiner;
 mod grammar;
 mod head;
 mod loaded;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use config::{LoadError, LocalConfig};
+pub use examiner::{Chunks, ExamError, Examiner, Reading};
 pub use slice::SliceStage;
 
 use crate::engine::{Engine, EngineState, Event, Job, JobError, Load, ModelInfo, Prompt};

@@ -9,6 +9,8 @@ mod config_show;
 mod connect;
 mod doctor;
 mod exit;
+#[cfg(feature = "llama")]
+mod experts;
 mod join;
 mod mcp;
 mod models;
@@ -59,6 +61,10 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Peers(args) => peers::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
+        #[cfg(feature = "llama")]
+        Command::Experts(args) => experts::run(&args.command, terminal),
+        #[cfg(not(feature = "llama"))]
+        Command::Experts(_) => Err(CliError::NotBuilt),
         Command::Swarm(args) => swarm::run(args.command, terminal),
         Command::Join(args) => join::run(&args, terminal),
         Command::Board(args) => board::run(&args.command, terminal),

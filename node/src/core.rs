@@ -14,5 +14,6 @@ pub mod profile;
 pub mod ranking;
 pub mod relay;
 pub mod residency;
+pub mod shards;
 pub mod sizing;
 pub mod speed;

@@ -6,6 +6,7 @@
 //! DATA_DIR/state/         the database
 //! DATA_DIR/models/        the model store
 //! DATA_DIR/weights/       parts of models that came from peers, and manifests
+//! DATA_DIR/experts/       what is known of models' experts
 //! DATA_DIR/swarms/NAME/   a private swarm: its root key, certificates, invites
 //! DATA_DIR/history        what was typed in `shoal run`
 //! DATA_DIR/run/lock       held by the running node; its process id
@@ -94,6 +95,11 @@ impl Layout {
     /// Slices of models, made to be loaded.
     pub fn slices(&self) -> PathBuf {
         self.root.join("slices")
+    }
+
+    /// What is known of models' experts.
+    pub fn experts(&self) -> PathBuf {
+        self.root.join("experts")
     }
 
     /// The private swarms.

@@ -13,6 +13,8 @@ pub mod data_dir;
 pub mod devices;
 pub mod drafts;
 pub mod engines;
+#[cfg(feature = "llama")]
+pub mod experts;
 pub mod head;
 pub use dht::identity;
 pub mod lifecycle;

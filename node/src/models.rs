@@ -37,6 +37,8 @@ pub mod registry;
 mod resolve;
 
 pub use self::download::DownloadError;
+#[cfg(feature = "llama")]
+pub(crate) use self::error::causes;
 pub use self::error::{OpenError, PullError, RemoveError, ResolveError};
 pub use self::registry::Registry;
 
@@ -94,6 +96,22 @@ pub struct LocalModel {
     pub size_bytes: u64,
     /// Another number after the files were replaced.
     pub version: u64,
+}
+
+/// The first file of a model that the store in this folder owns, by its full name. It looks at the
+/// folder only, so a node may run over it.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn owned_file(dir: &Path, name: &str) -> std::io::Result<Option<PathBuf>> {
+    let disk = Disk::open(dir.to_owned())?;
+    let mut records = disk.manifests()?.into_iter();
+    let record = records.find(|record| record.name == name);
+    let first = |record: &core::record::Record| {
+        let file = record.files.first()?;
+        Some(disk.file(&record.source, &file.name))
+    };
+    Ok(record.as_ref().and_then(first))
 }
 
 /// What the store takes.

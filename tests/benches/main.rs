@@ -7,6 +7,7 @@
 mod boards;
 #[cfg(target_os = "linux")]
 mod chains;
+mod experts;
 mod idle;
 mod measure;
 #[cfg(target_os = "linux")]
@@ -35,7 +36,7 @@ struct Arguments {
     plan: Plan,
     /// A look in between: nothing is written.
     print_only: bool,
-    /// One part of it: `one-node`, `peers`, `crowd`, `siege` or `chains`.
+    /// One part of it: `one-node`, `peers`, `crowd`, `siege`, `experts` or `chains`.
     only: Option<String>,
     /// One part of that: of `chains` only.
     part: Option<String>,
@@ -157,6 +158,11 @@ async fn main() -> Result<()> {
         let tables = siege::measure(&arguments.shoal, &arguments.model).await?;
         let host = report::host("`make bench BENCH=\"--only siege\"`");
         arguments.put("Under attack", &format!("{host}\n{tables}"))?;
+    }
+    if arguments.is_wanted("experts") {
+        let tables = experts::measure(&arguments.shoal, arguments.plan.rounds).await?;
+        let host = report::host("`make bench BENCH=\"--only experts\"`");
+        arguments.put("Shards of experts", &format!("{host}\n{tables}"))?;
     }
     #[cfg(target_os = "linux")]
     if arguments.is_wanted("chains") {

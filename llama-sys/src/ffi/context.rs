@@ -14,12 +14,14 @@ use super::backend::Backend;
 use super::batch::Batch;
 use super::capture::Capture;
 use super::model::Model;
+use super::routing::Routing;
 pub(crate) use super::threads::Pause;
 use super::threads::ThreadPool;
+use crate::gguf::{ExpertSets, Usage};
 
 mod params;
 
-pub(crate) use self::params::{ContextParams, Pooling};
+pub(crate) use self::params::{ContextParams, Pooling, Tap};
 
 /// Why a batch was not computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,8 @@ pub(crate) struct Context {
     outputs: Vec<i8>,
     /// Freed after the context, which calls into it.
     capture: Option<Capture>,
+    /// Likewise.
+    routing: Option<Routing>,
     /// Kept for as long as the context.
     threads: Option<Threads>,
 }
@@ -83,15 +87,25 @@ impl Context {
             return None;
         }
         let mut raw = params.raw();
-        let capture = params.capture.then(|| Capture::new(&model, &params));
-        if let Some(capture) = &capture {
+        let (capture, routing) = match params.tap {
+            Tap::None => (None, None),
+            Tap::Hidden => (Some(Capture::new(&model, &params)), None),
+            Tap::Router => (None, Some(Routing::new(&model, &params)?)),
+        };
+        if params.tap != Tap::None {
             // Rows are captured for the tokens whose outputs are wanted only.
             raw.n_outputs_max = params.batch_tokens;
+        }
+        if let Some(capture) = &capture {
             raw.cb_eval = Some(Capture::CALLBACK);
             raw.cb_eval_user_data = capture.user_data();
         }
+        if let Some(routing) = &routing {
+            raw.cb_eval = Some(Routing::CALLBACK);
+            raw.cb_eval_user_data = routing.user_data();
+        }
         // SAFETY: the model is loaded, and the `Arc` keeps it for as long as the context lives; so
-        // does the capture, which `drop` below outlives the context.
+        // do capture and routing, which `drop` below lets outlive the context.
         let context = unsafe { sys::llama_init_from_model(model.as_ptr(), raw) };
         let context = NonNull::new(context)?;
         // SAFETY: the context was just made; its memory lives as long as it does.
@@ -113,6 +127,7 @@ impl Context {
             params,
             outputs: Vec::new(),
             capture,
+            routing,
             threads,
         })
     }
@@ -154,6 +169,9 @@ impl Context {
         if let Some(capture) = &mut self.capture {
             capture.clear();
         }
+        if let Some(routing) = &mut self.routing {
+            routing.clear();
+        }
         let raw = batch.raw();
         // SAFETY: all arrays of the batch have `n_tokens` entries and live for the call; sizes,
         // tokens and sequences were checked, without which llama.cpp aborts.
@@ -179,11 +197,11 @@ impl Context {
             return invalid("number of tokens");
         }
         let most = self.params.outputs.max(self.params.sequences) as usize;
-        let all_fit = self.params.embeddings.is_some() || self.params.capture;
+        let all_fit = self.params.embeddings.is_some() || self.params.tap != Tap::None;
         if !all_fit && outputs > most {
             return invalid("number of outputs");
         }
-        if self.params.capture && outputs != batch.len() {
+        if self.params.tap == Tap::Hidden && outputs != batch.len() {
             return invalid("a token of a stage whose output is not wanted");
         }
         self.check_input(batch)?;
@@ -229,11 +247,25 @@ impl Context {
         complete.then_some(rows)
     }
 
+    /// Lets the router choose among these experts only from now on; `None`: among all. False if the
+    /// context does not watch the router, or they are another model's.
+    pub(crate) fn hold_back(&mut self, kept: Option<&ExpertSets>) -> bool {
+        let routing = self.routing.as_mut();
+        routing.is_some_and(|routing| routing.hold_back(kept))
+    }
+
+    /// How the router chose in the last batch. `None` if the context does not watch it, the batch
+    /// failed, or the output of some token was not wanted: the last layer computes no others.
+    pub(crate) fn usage(&mut self) -> Option<Usage> {
+        let complete = !self.outputs.is_empty() && self.outputs.iter().all(|o| *o != 0);
+        self.routing.as_mut()?.usage().filter(|_| complete)
+    }
+
     /// The logits after the token at `index` of the last batch. They may be changed in place.
     /// `None` if none were wanted there.
     pub(crate) fn logits_mut(&mut self, index: usize) -> Option<&mut [f32]> {
-        if self.params.capture || self.params.embeddings.is_some() || *self.outputs.get(index)? == 0
-        {
+        let has_logits = self.params.tap != Tap::Hidden && self.params.embeddings.is_none();
+        if !has_logits || *self.outputs.get(index)? == 0 {
             return None;
         }
         // SAFETY: logits were computed at `index`.

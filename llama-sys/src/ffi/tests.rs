@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::batch::Batch;
-use super::context::{Context, ContextParams, Pause};
+use super::context::{Context, ContextParams, Pause, Tap};
 use super::model::Model;
 use super::table::EmbeddingTable;
 use crate::gguf::slice::{Materialising, Scales, Sliceable, materialise};
@@ -14,6 +14,7 @@ use crate::gguf::{self};
 
 mod exactness;
 mod real;
+mod shards;
 
 fn params() -> ContextParams {
     ContextParams {
@@ -26,7 +27,7 @@ fn params() -> ContextParams {
         threads: 1,
         pause: Pause::Spin,
         embeddings: None,
-        capture: false,
+        tap: Tap::None,
     }
 }
 
@@ -110,7 +111,7 @@ impl Chain {
             let is_last = pair[1] == model.facts.layers;
             let plan = sliceable.stage(pair[0]..pair[1]).unwrap();
             let params = ContextParams {
-                capture: !is_last,
+                tap: if is_last { Tap::None } else { Tap::Hidden },
                 ..params()
             };
             let mut context = load(&make(plan, "stage.gguf"), params);

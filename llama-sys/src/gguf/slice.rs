@@ -2,7 +2,9 @@
 //! which architectures may be cut and where, what of the metadata is written anew, and which bytes
 //! of the source go where. A *stage* has some of the layers, takes hidden states in the place of
 //! tokens and leaves hidden states, only the last has the vocabulary and the output head. The
-//! *head's file* has all metadata and the table of embeddings.
+//! *head's file* has all metadata and the table of embeddings. A *shard* has all layers and some of
+//! each layer's experts: a model by itself, which answers as the whole one whose router may choose
+//! no others.
 //!
 //! It does not know who computes which layers, nor how bytes come from elsewhere: a plan says
 //! what is needed, [`SliceFile`] takes it in any order.
@@ -14,6 +16,7 @@ mod file;
 mod metadata;
 mod plan;
 mod rules;
+mod shard;
 mod source;
 mod tensors;
 
@@ -21,6 +24,7 @@ use std::ops::Range;
 
 pub use file::{MaterialiseError, Materialising, SliceFile, materialise};
 pub use plan::{Origin, Piece, Placement, SlicePlan};
+pub use shard::Mixture;
 pub use source::Sliceable;
 
 /// What hidden states are multiplied with on their way, because a model's graph does it to
@@ -61,6 +65,12 @@ pub enum Obstacle {
     /// Widths that llama.cpp takes from the first layer differ between layers.
     #[error("its layers differ in their number of heads")]
     Heads,
+    /// It is no mixture of experts.
+    #[error("it has no experts")]
+    NoExperts,
+    /// Experts are chosen by groups, or in a way that no test compares.
+    #[error("how it chooses experts is not proved to bear the lack of some")]
+    Routing,
     /// A key that no rule covers, and that may speak of single layers.
     #[error("it has the unexpected value `{0}`")]
     Key(String),
@@ -97,6 +107,16 @@ pub enum SliceError {
         range: Range<u32>,
         /// Layers of the model.
         layers: u32,
+    },
+    /// The experts that a shard would keep are not those of this model, or fewer than a token uses.
+    #[error("{kept} of {of} experts of {layers} layers are no shard of this model")]
+    Experts {
+        /// Experts that each layer would keep.
+        kept: u32,
+        /// Experts that each layer would have.
+        of: u32,
+        /// Layers.
+        layers: usize,
     },
     /// Sizes add up to more than a file can have.
     #[error("the slice would be impossibly large")]

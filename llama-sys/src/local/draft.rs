@@ -14,7 +14,7 @@ use crate::core::speculation::Sources;
 use crate::engine::{Sampling, Speculate};
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams, DecodeError, Pause, Threads};
+use crate::ffi::context::{Context, ContextParams, DecodeError, Pause, Tap, Threads};
 use crate::ffi::model::{Model, ModelError};
 use crate::stage::Voice;
 
@@ -141,7 +141,7 @@ impl DraftModel {
             threads: room.threads,
             pause: Pause::Spin,
             embeddings: None,
-            capture: false,
+            tap: Tap::None,
         };
         let context = Context::beside(backend, Arc::clone(&model), params, threads);
         let context = context.ok_or_else(|| {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::engine::JobError;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams, Pause, Pooling};
+use crate::ffi::context::{Context, ContextParams, Pause, Pooling, Tap};
 use crate::ffi::model::Model;
 
 /// Longest text that is computed in one batch: the buffers grow with the square of it.
@@ -125,7 +125,7 @@ impl Embedder {
                 threads: generation.threads,
                 pause: Pause::Spin,
                 embeddings: Some(method.pooling),
-                capture: false,
+                tap: Tap::None,
             },
             model,
             context: None,

@@ -16,7 +16,7 @@ use crate::core::speculation::Pace;
 use crate::engine::ModelInfo;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams, Pause};
+use crate::ffi::context::{Context, ContextParams, Pause, Tap};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
 
@@ -64,7 +64,7 @@ impl Loaded {
             threads,
             pause: Pause::Spin,
             embeddings: None,
-            capture: false,
+            tap: Tap::None,
         };
         let made = Context::new(backend, Arc::clone(&model), params);
         let context = made.ok_or_else(|| LoadError::Context {

@@ -18,7 +18,7 @@ use crate::core::governor::Governor;
 use crate::core::holdings::Bounds;
 use crate::ffi::backend::Backend;
 use crate::ffi::batch::Batch;
-use crate::ffi::context::{Context, ContextParams, Pause};
+use crate::ffi::context::{Context, ContextParams, Pause, Tap};
 use crate::ffi::model::Model;
 use crate::gguf::PARKED_PART;
 use crate::stage::{
@@ -177,7 +177,10 @@ impl Host {
             threads,
             pause: Pause::Sleep,
             embeddings: None,
-            capture: !config.is_last,
+            tap: match config.is_last {
+                true => Tap::None,
+                false => Tap::Hidden,
+            },
         };
         let context = Context::new(backend, Arc::clone(&model), params);
         let mut context = context.ok_or_else(|| LoadError::Context {

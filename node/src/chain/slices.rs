@@ -1,13 +1,13 @@
 //! Slices on the disk: cut out of a model that is here, or out of what is fetched of it, kept for
-//! the next time under a budget. Which layers are wanted is decided elsewhere.
+//! the next time under a budget. Which layers or experts are wanted is decided elsewhere.
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use llama_sys::gguf::Model;
 use llama_sys::gguf::slice::{self, Materialising, Scales, SlicePlan, Sliceable};
+use llama_sys::gguf::{ExpertSets, Model};
 use protocol::weights::Span;
 use protocol::{ManifestId, ModelName};
 use tokio::sync::{Mutex, watch};
@@ -37,6 +37,8 @@ pub enum Part {
     Head,
     /// Layers.
     Layers(Range<u32>),
+    /// All layers, with some of their experts: a model by itself.
+    Experts(ExpertSets),
 }
 
 /// A slice that is on the disk.
@@ -311,8 +313,13 @@ fn plan(source: &Source, part: &Part, folder: &Folder) -> Result<Planned, SliceE
             let name = format!("{}-{}", layers.start, layers.end);
             (sliceable.stage(layers.clone())?, name)
         }
+        Part::Experts(sets) => (sliceable.shard(sets)?, name_of(sets)),
     };
-    let is_last = matches!(part, Part::Layers(layers) if layers.end == sliceable.facts().layers);
+    let is_last = match part {
+        Part::Head => false,
+        Part::Layers(layers) => layers.end == sliceable.facts().layers,
+        Part::Experts(_) => true,
+    };
     let file = folder.dir.join(format!("{}-{name}.gguf", source.manifest));
     let slice = Slice {
         file,
@@ -323,6 +330,16 @@ fn plan(source: &Source, part: &Part, folder: &Folder) -> Result<Planned, SliceE
         plan: Arc::new(plan),
         slice,
     })
+}
+
+/// A file's name for some experts: they are too many to be spelled out.
+fn name_of(sets: &ExpertSets) -> String {
+    let mut hasher = blake3::Hasher::new();
+    // Each layer has as many, so nothing needs to part them.
+    for expert in sets.layers().iter().flatten() {
+        hasher.update(&expert.to_le_bytes());
+    }
+    format!("x{}-{}", sets.kept(), hasher.finalize().to_hex())
 }
 
 fn write(

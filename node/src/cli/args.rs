@@ -1,6 +1,7 @@
 //! The command line's grammar, and which settings its flags set. It knows no command's work.
 
 mod board;
+mod experts;
 mod swarm;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub use self::board::{
     AgentArg, AuthorArgs, BoardArgs, BoardCommand, ListArgs, McpArgs, NamedArgs, NoteArgs,
     PostArgs, ReadArgs, SearchArgs, TrustAddArgs, TrustArgs, TrustCommand, WatchArgs,
 };
+pub use self::experts::{CutArgs, ExpertsArgs, ExpertsCommand, RankArgs, ScoreArgs};
 pub use self::swarm::{
     ChosenArgs, CreateArgs, DelegateArgs, InviteArgs, JoinArgs, LeaveArgs, MayArg, MembersArgs,
     NetworkArgs, PeerArgs, RenewArgs, RoleArg, SwarmArgs, SwarmCommand,
@@ -71,6 +73,8 @@ pub enum Command {
     Doctor(ClientArgs),
     /// Measure the devices.
     Bench(ClientArgs),
+    /// Which experts of a mixture are used, and how good it is with some of them.
+    Experts(ExpertsArgs),
     /// Private swarms: make one, invite, put out.
     Swarm(SwarmArgs),
     /// Join a private swarm with a token or a pass.

@@ -100,6 +100,12 @@ pub enum CliError {
     /// The devices could not be measured.
     #[error("no figures: {0}")]
     Bench(String),
+    /// A mixture's experts could not be measured or parted.
+    #[error("{0}")]
+    Experts(String),
+    /// There is no such model.
+    #[error("{0}")]
+    NoModel(String),
     /// The system gives no runtime.
     #[error("cannot start: {0}")]
     Runtime(io::Error),
@@ -116,6 +122,7 @@ impl CliError {
             Self::Swarm(error) | Self::Up(UpError::Swarm(error)) if error.is_usage() => Exit::Usage,
             Self::Client(error) if error.is_no_node() => Exit::NoNode,
             Self::Client(error) if error.is_not_found() => Exit::NoModel,
+            Self::NoModel(_) => Exit::NoModel,
             Self::DataDir(DataDirError::InUse { .. })
             | Self::Up(UpError::DataDir(DataDirError::InUse { .. })) => Exit::DataDirInUse,
             Self::Up(UpError::Pin(error)) if error.is_absent() => Exit::NoModel,

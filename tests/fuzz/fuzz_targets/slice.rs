@@ -6,7 +6,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use llama_sys::gguf::Header;
+use llama_sys::gguf::{ExpertSets, Header};
 use llama_sys::gguf::slice::{Origin, SlicePlan, Sliceable};
 
 /// Cuts that are tried of each model.
@@ -28,7 +28,16 @@ fuzz_target!(|bytes: &[u8]| {
         check(model.stage(cut..model.facts().layers).ok(), file_bytes);
     }
     check(model.head().ok(), file_bytes);
+    check(shard(&model), file_bytes);
 });
+
+/// A shard with every other expert.
+fn shard(model: &Sliceable<'_>) -> Option<SlicePlan> {
+    let mixture = model.mixture().ok()?;
+    let layer: Vec<u32> = (0..mixture.experts).step_by(2).collect();
+    let layers = vec![layer; model.facts().layers as usize];
+    model.shard(&ExpertSets::new(mixture.experts, layers).ok()?).ok()
+}
 
 fn check(plan: Option<SlicePlan>, file_bytes: u64) {
     let Some(plan) = plan else {

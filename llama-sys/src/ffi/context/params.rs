@@ -13,6 +13,18 @@ pub(crate) enum Pooling {
     Model,
 }
 
+/// What is taken out of a computation beside its logits, or instead of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tap {
+    /// Nothing.
+    None,
+    /// The hidden states after the last layer instead of logits: the model's layers are followed
+    /// by others elsewhere.
+    Hidden,
+    /// How a mixture's router chooses, which may be held back.
+    Router,
+}
+
 /// What a context is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ContextParams {
@@ -32,9 +44,8 @@ pub(crate) struct ContextParams {
     pub(crate) pause: Pause,
     /// Embeddings instead of logits, and how they are pooled.
     pub(crate) embeddings: Option<Pooling>,
-    /// The hidden states after the last layer instead of logits: the model's layers are followed
-    /// by others elsewhere.
-    pub(crate) capture: bool,
+    /// What else is wanted of the computation.
+    pub(crate) tap: Tap,
 }
 
 impl ContextParams {

@@ -17,7 +17,7 @@ fn params() -> ContextParams {
         threads: 1,
         pause: Pause::Spin,
         embeddings: None,
-        capture: false,
+        tap: Tap::None,
     }
 }
 
@@ -44,7 +44,7 @@ impl Specimen {
 
     fn capturing(&self) -> Context {
         self.context(ContextParams {
-            capture: true,
+            tap: Tap::Hidden,
             ..params()
         })
     }

@@ -34,6 +34,19 @@ pub(super) fn of_head(model: &Sliceable<'_>) -> Vec<PlannedKey> {
         .collect()
 }
 
+/// A shard's: all that the source has, and how many experts are left.
+pub(super) fn of_shard(model: &Sliceable<'_>, experts: u32) -> Vec<PlannedKey> {
+    let count = model.key("expert_count");
+    let entries = in_file_order(model).into_iter();
+    let mut keys: Vec<PlannedKey> = entries
+        .filter(|(key, _)| !key.starts_with(SPLIT) && *key != count)
+        .map(|(key, entry)| copied(key, entry))
+        .collect();
+    let written = [string(&count), unsigned(experts)].concat();
+    keys.push(PlannedKey::Written(written));
+    keys
+}
+
 /// A stage's.
 pub(super) fn of_stage(model: &Sliceable<'_>, layers: &Range<u32>) -> Vec<PlannedKey> {
     let mut changed = Changed::default();

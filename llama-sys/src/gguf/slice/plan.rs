@@ -74,7 +74,7 @@ pub(super) struct PlannedTensor {
 }
 
 /// Where a tensor's data come from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum TensorData {
     /// They are zero.
     Zeros,
@@ -82,8 +82,8 @@ pub(super) enum TensorData {
     File {
         /// Which one.
         file: usize,
-        /// Place within its tensor data.
-        offset: u64,
+        /// Places within its tensor data, one after the other.
+        parts: Vec<Range<u64>>,
     },
 }
 
@@ -112,15 +112,16 @@ impl SlicePlan {
         out.pad(alignment)?;
         let header_bytes = out.end;
         for tensor in tensors {
-            let origin = match tensor.data {
-                TensorData::Zeros => Origin::Zeros,
-                TensorData::File { file, offset } => Origin::File {
-                    file,
-                    // Within the file, as its reader has checked.
-                    offset: headers[file].data_offset() + offset,
-                },
-            };
-            out.add(tensor.bytes, origin)?;
+            match tensor.data {
+                TensorData::Zeros => out.add(tensor.bytes, Origin::Zeros)?,
+                TensorData::File { file, parts } => {
+                    for part in parts {
+                        // Within the file, as its reader has checked.
+                        let offset = headers[file].data_offset() + part.start;
+                        out.add(part.end - part.start, Origin::File { file, offset })?;
+                    }
+                }
+            }
             out.pad(alignment)?;
         }
         Ok(out.into_plan(header_bytes))

@@ -39,6 +39,9 @@ pub(super) struct Rule {
     pub(super) scaled: Scaled,
     /// llama.cpp wants `output.weight` by name and does not take the embeddings for it.
     pub(super) names_output: bool,
+    /// Its experts are chosen one by one, so that those that are left are used as if the others had
+    /// never been chosen.
+    pub(super) plain_routing: bool,
     /// Numbers of layers by which llama.cpp tells how the model computes.
     pub(super) telling_counts: &'static [u32],
 }
@@ -51,6 +54,7 @@ impl Rule {
             window: Window::None,
             scaled: Scaled::Not,
             names_output: false,
+            plain_routing: false,
             telling_counts: &[],
         }
     }
@@ -58,13 +62,20 @@ impl Rule {
 
 /// The architectures that may be cut. Mistral and Mixtral are `llama` in files.
 const RULES: [Rule; 13] = [
-    Rule::uniform("llama"),
+    Rule {
+        plain_routing: true,
+        ..Rule::uniform("llama")
+    },
     Rule::uniform("qwen2"),
     Rule::uniform("qwen3"),
-    Rule::uniform("qwen3moe"),
+    Rule {
+        plain_routing: true,
+        ..Rule::uniform("qwen3moe")
+    },
     Rule::uniform("phi3"),
     Rule {
         names_output: true,
+        plain_routing: true,
         ..Rule::uniform("olmoe")
     },
     Rule {
@@ -92,6 +103,7 @@ const RULES: [Rule; 13] = [
     },
     Rule {
         names_output: true,
+        plain_routing: true,
         window: Window::Always(2),
         ..Rule::uniform("gpt-oss")
     },

@@ -147,7 +147,7 @@ impl<'a> Sliceable<'a> {
         Some(scale as f32).filter(|scale| *scale != 0.0)
     }
 
-    fn refuse(&self, why: Obstacle) -> SliceError {
+    pub(super) fn refuse(&self, why: Obstacle) -> SliceError {
         SliceError::Unsupported {
             architecture: excerpt(&self.facts.architecture),
             why,

@@ -115,7 +115,7 @@ fn copied(
     Ok(from_file(name.to_owned(), file, tensor))
 }
 
-fn from_file(name: String, file: usize, tensor: &Tensor) -> PlannedTensor {
+pub(super) fn from_file(name: String, file: usize, tensor: &Tensor) -> PlannedTensor {
     PlannedTensor {
         name,
         shape: tensor.shape.clone(),
@@ -123,7 +123,8 @@ fn from_file(name: String, file: usize, tensor: &Tensor) -> PlannedTensor {
         bytes: tensor.bytes,
         data: TensorData::File {
             file,
-            offset: tensor.offset,
+            // Its end is within the file, as the reader has checked.
+            parts: std::iter::once(tensor.offset..tensor.offset + tensor.bytes).collect(),
         },
     }
 }

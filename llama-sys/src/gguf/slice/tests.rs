@@ -10,6 +10,7 @@ mod files;
 mod hostile;
 mod plans;
 mod refusals;
+mod shards;
 
 /// The files of a source, and their headers.
 struct Source {

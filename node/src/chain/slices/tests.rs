@@ -119,14 +119,20 @@ fn slices(dir: &Path, holders: &[Arc<Memory>], budget: Option<u64>) -> Slices {
 }
 
 /// What the slice is where the whole model is.
-fn expected(model: &[u8], layers: Range<u32>) -> Vec<u8> {
+fn expected(model: &[u8], part: &Part) -> Vec<u8> {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("model.gguf");
     fs::write(&file, model).unwrap();
     let model = Model::open(&file).unwrap();
     let sliceable = Sliceable::of(&model.headers).unwrap();
+    let plan = match part {
+        Part::Head => sliceable.head(),
+        Part::Layers(layers) => sliceable.stage(layers.clone()),
+        Part::Experts(sets) => sliceable.shard(sets),
+    };
+    let plan = plan.unwrap();
     let order = Materialising {
-        plan: Arc::new(sliceable.stage(layers).unwrap()),
+        plan: Arc::new(plan),
         files: &model.files,
         to: &dir.path().join("slice"),
         budget_bytes: u64::MAX,
@@ -150,7 +156,7 @@ async fn layers_come_from_who_has_them_and_then_from_the_disk() {
     let tell = move |progress: f32| telling.lock().unwrap().push(progress);
     let slice = own.make(&source, Part::Layers(0..1), tell).await.unwrap();
     let bytes = fs::read(&slice.file).unwrap();
-    assert_eq!(bytes, expected(&model, 0..1));
+    assert_eq!(bytes, expected(&model, &Part::Layers(0..1)));
     assert!(!slice.is_last);
     let told = told.lock().unwrap().clone();
     assert!(told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
@@ -183,9 +189,44 @@ async fn layers_come_from_who_has_them_and_then_from_the_disk() {
     let source = own.source_of(&wanted).await.unwrap();
     let last = own.make(&source, Part::Layers(1..2), |_| {}).await.unwrap();
     assert!(last.is_last);
-    assert_eq!(fs::read(&last.file).unwrap(), expected(&model, 1..2));
+    assert_eq!(
+        fs::read(&last.file).unwrap(),
+        expected(&model, &Part::Layers(1..2))
+    );
     let all: u64 = holders.iter().map(|holder| holder.given()).sum();
     assert!(all <= model.len() as u64, "{all}");
+}
+
+/// Experts are apart in the file, so each range of them costs a chunk at each end at most.
+#[tokio::test]
+async fn of_a_mixture_only_the_kept_experts_are_fetched() {
+    let mixture = specimen::KINDS.into_iter().find(|kind| kind.mixture);
+    let model = specimen::of_kind(mixture.unwrap()).bytes();
+    let holder = Memory::new(1, vec![model.clone()]);
+    let dir = TempDir::new().unwrap();
+    let own = slices(dir.path(), std::slice::from_ref(&holder), None);
+    let source = own.source_of(&holder.wanted()).await.unwrap();
+    let headers = holder.given();
+    let half = |layer: u32| (layer % 4..layer % 4 + 4).collect();
+    let sets = ExpertSets::new(8, (0..8).map(half).collect()).unwrap();
+    let part = Part::Experts(sets.clone());
+    let slice = own.make(&source, part.clone(), |_| {}).await.unwrap();
+    let bytes = fs::read(&slice.file).unwrap();
+    assert_eq!(bytes, expected(&model, &part));
+    assert!(slice.is_last);
+    let given = holder.given() - headers;
+    let plan = Sliceable::of(&source.model.headers).unwrap();
+    let ranges = plan.shard(&sets).unwrap().needed(0).len() as u64;
+    let chunks = 2 * ranges * holder.manifest.layout().chunk_bytes();
+    assert!(given <= bytes.len() as u64 + chunks, "{given}, {chunks}");
+    // Another set is another file, the same one is there.
+    let asked = holder.asked.load(Ordering::Relaxed);
+    let again = own.make(&source, part.clone(), |_| {}).await.unwrap();
+    assert_eq!(
+        (again.file, holder.asked.load(Ordering::Relaxed)),
+        (slice.file, asked)
+    );
+    assert!(given < model.len() as u64, "{given} of {}", model.len());
 }
 
 #[tokio::test]

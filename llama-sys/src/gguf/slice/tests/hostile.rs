@@ -20,7 +20,7 @@ fn plan_all(bytes: &[u8], file_bytes: u64) {
         .into_iter()
         .take(40)
         .map(|range| model.stage(range));
-    for plan in plans.chain([model.head()]).flatten() {
+    for plan in plans.chain([model.head()]).flatten().chain(shard(&model)) {
         let mut end = 0;
         for piece in plan.pieces() {
             assert_eq!(piece.offset, end);
@@ -41,6 +41,16 @@ fn plan_all(bytes: &[u8], file_bytes: u64) {
             .sum();
         assert_eq!(needed, placed);
     }
+}
+
+/// A shard with every other expert, if the model may have one.
+fn shard(model: &Sliceable<'_>) -> Option<SlicePlan> {
+    let mixture = model.mixture().ok()?;
+    assert!(mixture.shard_bytes(mixture.used) >= mixture.trunk_bytes);
+    let layer: Vec<u32> = (0..mixture.experts).step_by(2).collect();
+    let layers = vec![layer; model.facts().layers as usize];
+    let sets = crate::gguf::ExpertSets::new(mixture.experts, layers).unwrap();
+    model.shard(&sets).ok()
 }
 
 /// Making random weights takes longer than planning does.
@@ -93,6 +103,7 @@ proptest! {
         key in proptest::sample::select(vec![
             "block_count", "embedding_length", "vocab_size", "attention.sliding_window",
             "attention.sliding_window_pattern", "attention.head_count", "nextn_predict_layers",
+            "expert_count", "expert_used_count", "expert_group_count",
         ]),
         value in prop_oneof![0..10_u32, any::<u32>()],
         flags in proptest::collection::vec(any::<bool>(), 0..10),
