@@ -9,6 +9,7 @@ pub mod guests;
 pub mod hedging;
 pub mod leases;
 pub mod pace;
+pub mod placement;
 pub mod planner;
 pub mod profile;
 pub mod ranking;
