@@ -19,7 +19,7 @@ use crate::{
 
 pub use error::AdvertError;
 pub use profile::{
-    AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice, NodeRole, Place,
+    Abilities, AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice, NodeRole, Place,
     Profile,
 };
 pub use query::{QueryError, ReplyError};

@@ -24,7 +24,7 @@ impl Default for Policy {
             keep_alive: Duration::from_secs(300),
             least_unmet: 1.0 / 600.0,
             request_seconds: 20.0,
-            half_life: Duration::from_secs(60),
+            half_life: Duration::from_secs(120),
         }
     }
 }

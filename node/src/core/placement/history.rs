@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::limits::DEMAND_PERIOD;
+
 use super::event::{Policy, Served};
 use super::need;
 
-/// How long the rates that are heard may be behind: until an author says its next.
-const LAG: Duration = Duration::from_secs(15);
+/// How long the rates that are heard may be behind: that less is unmet is told with an author's next
+/// period.
+const LAG: Duration = DEMAND_PERIOD;
 
 /// What the servers of a model can meet that came lately.
 #[derive(Debug, Clone, Copy, Default)]

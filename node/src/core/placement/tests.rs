@@ -275,7 +275,7 @@ fn nobody_follows_whoever_takes_it_on() {
     // It serves, and the rate of what was unmet decays with its half-life.
     world.scene.served.insert(name("m"), served(1, &[]));
     for second in 0..900 {
-        let unmet = 0.02 * (-f64::from(second) / 60.0).exp2();
+        let unmet = 0.02 * (-f64::from(second) / 120.0).exp2();
         world.ask(0.02, unmet);
         world.pass(SECOND);
     }
