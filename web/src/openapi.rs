@@ -220,6 +220,13 @@ const OPERATIONS: &[Operation] = &[
         ),
     ),
     operation(
+        "get",
+        "/api/placement",
+        "What the node takes on for the swarm, and why",
+        None,
+        Some("Object"),
+    ),
+    operation(
         "post",
         "/api/bench",
         "Measure the devices",

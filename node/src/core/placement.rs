@@ -3,6 +3,7 @@
 //! and no clock.
 //!
 //! A model's states here:
+//! - (absent) → `Taking`: the node was started without a model ([`starter`])
 //! - (absent) → `Drawn`: it lacks servers and could be held here; a lot says when this node acts
 //! - `Drawn` → `Announced`: the lot fell; peers hear that this node is about to take it on
 //! - `Drawn`, `Announced`, `Asking` → (absent): somebody else does, or nothing is lacking any more
@@ -38,9 +39,11 @@ mod account;
 mod event;
 mod history;
 mod holding;
+pub mod hours;
 pub mod lot;
 pub mod need;
 mod racing;
+pub mod starter;
 
 pub use self::account::Account;
 pub use self::event::{
@@ -55,8 +58,9 @@ pub const MAX_MODELS: usize = 256;
 /// Needs that this node draws lots for at a time, those first that help most.
 pub const MAX_RACES: usize = 16;
 
-/// How long an announcement is on its way to all who might take on the same.
-pub const SETTLE: Duration = Duration::from_secs(2);
+/// How long an announcement is on its way to all who might take on the same: adverts go out a second
+/// or two after a change, and gossip takes another.
+pub const SETTLE: Duration = Duration::from_secs(3);
 
 /// What was taken on stays so long at least, if it is asked for at all.
 pub const STAY: Duration = Duration::from_secs(600);
@@ -136,6 +140,7 @@ impl Placement {
             Input::Found(errand) => self.on_found(errand, now, out),
             Input::Taken { errand, cause } => self.on_taken(errand, cause, now),
             Input::Dropped(errand) => self.on_dropped(errand, now),
+            Input::Start => self.on_start(now, out),
             Input::Tick => {}
         }
         self.rest_is_over(now);
@@ -221,6 +226,21 @@ impl Placement {
                 Phase::Resting { until: now + REST }
             }
         };
+    }
+
+    fn on_start(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let is_free = self.places.is_empty() && self.scene.closed.is_none();
+        let first = is_free.then(|| starter::first(&self.scene, &self.policy));
+        if let Some(starter::First { model, why }) = first.flatten() {
+            let errand = self.errand();
+            let place = Place {
+                phase: Phase::Taking { errand },
+                held_since: now,
+                why: why.clone(),
+            };
+            self.places.insert(model.clone(), place);
+            out.push(Output::Take { errand, model, why });
+        }
     }
 
     fn on_dropped(&mut self, errand: Errand, now: Instant) {

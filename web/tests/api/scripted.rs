@@ -222,6 +222,10 @@ impl Management for Nothing {
         })
     }
 
+    async fn placement(&self) -> PlacementReport {
+        PlacementReport::default()
+    }
+
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {
         Err(nothing())
     }

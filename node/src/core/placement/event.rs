@@ -93,6 +93,8 @@ pub struct Candidate {
     pub need_bytes: u64,
     /// Bytes that are to be fetched first; 0: it is on the disk.
     pub fetch_bytes: u64,
+    /// It writes text, and does not only embed it.
+    pub writes: bool,
     /// Peers, this one too, that could take it on as well; an estimate.
     pub rivals: u32,
 }
@@ -145,6 +147,8 @@ pub enum Input {
     },
     /// A model was let go; its memory is free.
     Dropped(Errand),
+    /// The node was started without a model: what helps most is taken on at once.
+    Start,
     /// A deadline passed.
     Tick,
 }

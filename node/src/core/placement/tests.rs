@@ -42,6 +42,7 @@ fn candidate(need_bytes: u64) -> Candidate {
         form: Form::Alone,
         need_bytes,
         fetch_bytes: 0,
+        writes: true,
         rivals: 1,
     }
 }
@@ -444,6 +445,39 @@ fn the_need_that_helps_most_goes_first_where_few_could_help() {
         world.pass(20 * SECOND);
         assert_eq!(world.taken(), ["hot"], "seed {seed}");
     }
+}
+
+#[test]
+fn a_node_without_a_model_begins_with_what_helps_most() {
+    let begun = |scene: &Scene| {
+        let mut world = World::new();
+        world.scene = scene.clone();
+        world.show();
+        world.input(Input::Start);
+        world.taken().first().map(ToString::to_string)
+    };
+    let mut scene = World::new().scene;
+    scene.free_bytes = 40;
+    scene.candidates.insert(name("large"), candidate(50));
+    let catalog = |need_bytes| Candidate {
+        fetch_bytes: 5,
+        ..candidate(need_bytes)
+    };
+    scene.candidates.insert(name("fetched"), catalog(20));
+    scene.candidates.insert(name("greedy"), catalog(30));
+    assert_eq!(begun(&scene).as_deref(), Some("m"), "what is on the disk");
+    scene.candidates.remove(&name("m"));
+    assert_eq!(begun(&scene).as_deref(), Some("fetched"), "half of the memory");
+    scene.asked.insert(name("greedy"), asked(0.5, 0.0));
+    scene.served.insert(name("greedy"), served(1, &[]));
+    assert_eq!(begun(&scene).as_deref(), Some("greedy"), "it is asked for");
+    scene.asked.insert(name("fetched"), asked(0.1, 0.1));
+    assert_eq!(begun(&scene).as_deref(), Some("fetched"), "it lacks servers");
+    scene.closed = Some("closed");
+    assert_eq!(begun(&scene), None);
+    scene.closed = None;
+    scene.candidates.retain(|model, _| model.as_str() == "large");
+    assert_eq!(begun(&scene), None, "nothing fits");
 }
 
 #[test]

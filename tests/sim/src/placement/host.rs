@@ -154,6 +154,7 @@ impl Host {
         Candidate {
             form: Form::Alone,
             need_bytes: 1,
+            writes: true,
             fetch_bytes: u64::from(!self.stored.contains(&model)),
             rivals: rivals.max(1),
         }
