@@ -10,8 +10,8 @@ use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
-    PullRequest, StoredModel, SwarmStatus,
+    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlacementReport, PlanReport,
+    PullEvent, PullRequest, StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;
@@ -41,6 +41,8 @@ pub struct NodeManagement {
     pub started: Instant,
     /// Told when the files of the private swarm changed; whoever runs the swarm listens.
     pub swarm_changes: watch::Sender<()>,
+    /// What is taken on for the swarm, and why.
+    pub placement: watch::Receiver<PlacementReport>,
     /// Where the API listens; set once it does.
     pub api: OnceLock<SocketAddr>,
 }
@@ -157,6 +159,10 @@ impl Management for NodeManagement {
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError> {
         let report = self.sources().report(model).await;
         report.map_err(|error| plan_error(&error))
+    }
+
+    async fn placement(&self) -> PlacementReport {
+        self.placement.borrow().clone()
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -60,6 +60,11 @@ pub struct Joined {
 }
 
 impl Joined {
+    /// What ends it.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Begins to join the swarm.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 mod boards;
 mod chains;
+mod offer;
 mod parts;
 mod pinned;
 

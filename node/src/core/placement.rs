@@ -229,7 +229,8 @@ impl Placement {
     }
 
     fn on_start(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_free = self.places.is_empty() && self.scene.closed.is_none();
+        let is_free = self.places.is_empty() && self.scene.held.is_empty();
+        let is_free = is_free && self.scene.closed.is_none();
         let first = is_free.then(|| starter::first(&self.scene, &self.policy));
         if let Some(starter::First { model, why }) = first.flatten() {
             let errand = self.errand();

@@ -19,6 +19,8 @@ pub struct View {
     pub pinned: BTreeSet<ModelName>,
     /// Memory that all of them take, those that end too, bytes.
     pub taken_bytes: u64,
+    /// What another one could take, bytes.
+    pub free_bytes: u64,
     /// A request of the node's own user waits for a load or for room.
     pub owner_waits: bool,
 }
@@ -75,6 +77,7 @@ pub(super) fn of(
     View {
         models: replaced.chain(models).collect(),
         taken_bytes,
+        free_bytes: core.free_bytes(),
         failed: core.failed().cloned().collect(),
         pinned: pinned.iter().cloned().collect(),
         owner_waits: core.owner_waits(),

@@ -5,18 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use protocol::advert::NodeRole;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use web::manage::StoredModel;
+use web::manage::{PlacementReport, StoredModel};
 use web::{Backend, Readiness};
 
 use super::boards::{self, Boards};
-use super::chains::{ChainParts, Chaining};
+use super::chains::Chaining;
+use super::offer::{Offer, Placed};
 use super::pinned::{self, Pinned};
 use super::{Start, UpError};
 use crate::chain::Chains;
@@ -33,13 +31,13 @@ use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
 use crate::peers::{NoPeers, Peers};
-use crate::profile::Sources;
+use crate::placement;
 use crate::residency::{Loader, Residency, Setup};
-use crate::router::{OwnHeads, Router, Shelf};
-use crate::serving::{self, Serving, Upload};
+use crate::router::{Router, Shelf};
+use crate::serving::Upload;
 use crate::shelf;
 use crate::store::Store;
-use crate::swarm::{ChainSide, Joined, Kept, Memory, SwarmPeers, SwarmSetup};
+use crate::swarm::{Joined, Kept, Memory, SwarmPeers, SwarmSetup};
 use crate::weights::Weights;
 
 /// Everything that a running node is made of.
@@ -75,6 +73,7 @@ impl Parts {
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
+        let (placed, placement) = placed(&config, swarm.is_some());
         let (boards, network) = join(&config, swarm.as_ref(), identity, &store, &residency_stop)?;
         let management = NodeManagement {
             models: models.clone(),
@@ -86,6 +85,7 @@ impl Parts {
             swarm_changes: watch::Sender::new(()),
             network: network.as_ref().map(|joined| joined.network.clone()),
             swarm_name: swarm.map(|s| s.name.to_string()).unwrap_or_default(),
+            placement,
             api: OnceLock::new(),
         };
         let joined = network.as_ref().filter(|_| no_engine(&config).is_none());
@@ -96,8 +96,7 @@ impl Parts {
         let shelf = Arc::new(Stored(models.clone()));
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let offering =
-            |joined| Offer::new(joined, router.own(), &management, upload, &residency_stop);
+        let offering = |joined| Offer::new(joined, router.own(), &management, upload, placed);
         let offer = network.map(offering);
         let router = match &offer {
             Some(offer) => router.with_serving(offer.serving.clone()),
@@ -234,81 +233,16 @@ fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
     }
 }
 
-/// What this node offers to the swarm.
-struct Offer {
-    joined: Joined,
-    serving: Serving,
-    following: BoxFuture<'static, ()>,
-    residency: Residency,
-    stop: CancellationToken,
-    changes: watch::Receiver<()>,
-}
-
-impl Offer {
-    fn new(
-        joined: Joined,
-        own: &Arc<OwnHeads>,
-        management: &NodeManagement,
-        upload: Upload,
-        stop: &CancellationToken,
-    ) -> Self {
-        let config = &management.effective.config;
-        let (stop, changes) = (stop.clone(), management.swarm_changes.subscribe());
-        let residency = own.residency().clone();
-        let (serving, following) = Serving::new(serving::Parts {
-            local: Arc::clone(own) as _,
-            residency: residency.clone(),
-            config: config.serving.clone(),
-            upload,
-            received: joined.weights.received(),
-            stop: stop.clone(),
-        });
-        Self {
-            joined,
-            serving,
-            following: following.boxed(),
-            residency,
-            stop,
-            changes,
-        }
-    }
-
-    /// Serves peers and says what there is, until the node stops.
-    fn run(
-        self,
-        config: &Config,
-        devices: Arc<Devices>,
-        chain: Option<ChainParts>,
-    ) -> JoinHandle<()> {
-        let sources = Sources {
-            swarm: self.joined.swarm.clone(),
-            role: match no_engine(config) {
-                Some(_) => NodeRole::ApiClient,
-                None => NodeRole::Server,
-            },
-            memory_bytes: config.residency.memory_limit_bytes,
-            config: config.serving.clone(),
-            residency: self.residency,
-            serving: self.serving.clone(),
-            devices,
-        };
-        let (profile, telling) = sources.follow(self.stop);
-        let side = chain.as_ref().map(|parts| ChainSide {
-            desk: parts.desk.clone(),
-            links: parts.links.clone(),
-        });
-        let chaining = chain.map(|parts| parts.running);
-        let running = self.joined.run(self.serving, side, profile, self.changes);
-        let following = self.following;
-        tokio::spawn(async move {
-            let chaining = async {
-                if let Some(chaining) = chaining {
-                    chaining.await;
-                }
-            };
-            tokio::join!(following, telling, running, chaining);
-        })
-    }
+/// Both ends of what is said of hosting models for the swarm, and what is said until anything is done.
+fn placed(config: &Config, is_in_swarm: bool) -> (Placed, watch::Receiver<PlacementReport>) {
+    let why = match no_engine(config) {
+        Some(reason) => reason,
+        None if is_in_swarm => "the node has just begun",
+        None => "the node is in no swarm",
+    };
+    let (shown, watched) = placement::shown(why);
+    let moving = watched.moving;
+    (Placed { shown, moving }, watched.report)
 }
 
 /// What `/readyz` says while the models of `--model` are loaded.
@@ -325,7 +259,7 @@ fn first_readiness(config: &Config, pinned: &[Pinned]) -> Readiness {
 }
 
 /// Why this node loads no models, if so.
-fn no_engine(config: &Config) -> Option<&'static str> {
+pub(super) fn no_engine(config: &Config) -> Option<&'static str> {
     match (config.client, cfg!(feature = "llama")) {
         (true, _) => Some("it was started with --client; start it without to load models"),
         (_, false) => Some("this build has no engine; build it with default features"),

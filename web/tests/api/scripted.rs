@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use web::{
     Backend, Drained, GenerateStream, Management, ModelCard, Readiness, Server, WebConfig,
     manage::{
-        DeviceStatus, LoadedModel, ManageError, NodeStatus, PlanReport, PullEvent, PullRequest,
-        StoredModel, SwarmStatus,
+        DeviceStatus, LoadedModel, ManageError, NodeStatus, PlacementReport, PlanReport, PullEvent,
+        PullRequest, StoredModel, SwarmStatus,
     },
 };
 

@@ -39,7 +39,8 @@ impl Residency {
         })
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
+    /// Memory that a load could take now, bytes.
+    pub fn free_bytes(&self) -> u64 {
         let used = self.all().fold(0u64, |sum, (_, resident)| {
             sum.saturating_add(resident.need_bytes)
         });
