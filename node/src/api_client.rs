@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use web::manage::{
-    DeviceStatus, LoadedModel, NodeStatus, PlanReport, PullEvent, StoredModel, SwarmStatus,
+    DeviceStatus, LoadedModel, NodeStatus, PlacementReport, PlanReport, PullEvent, StoredModel,
+    SwarmStatus,
 };
 
 pub use self::chat::{Chunk, Question, Turn};
@@ -169,6 +170,14 @@ impl Client {
         // What is safe in a path is safe in a query, too.
         let path = format!("/api/plan?model={}", escape(model));
         self.json(self.request(Method::GET, &path)).await
+    }
+
+    /// What the node takes on for the swarm, and why.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn placement(&self) -> Result<PlacementReport, ClientError> {
+        self.json(self.request(Method::GET, "/api/placement")).await
     }
 
     /// Removes a model; answers the bytes freed.

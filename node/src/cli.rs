@@ -13,6 +13,7 @@ mod join;
 mod mcp;
 mod models;
 mod peers;
+mod placement;
 mod plan;
 mod pull;
 mod status;

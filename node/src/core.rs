@@ -1,6 +1,7 @@
 //! Decisions: plain structs with time and randomness handed in. No I/O, no tasks, no clock.
 
 pub mod abilities;
+pub mod auto;
 pub mod board;
 pub mod deployment;
 pub mod fairness;

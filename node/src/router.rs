@@ -16,6 +16,7 @@ use web::backend::{Backend, GenerateStream, ModelCard, Readiness};
 use web::manage::StoredModel;
 
 mod answer;
+mod auto;
 mod embed;
 mod heads;
 mod metrics;
@@ -206,6 +207,7 @@ impl Backend for Router {
     async fn generate(&self, mut request: GenerateRequest) -> Result<GenerateStream, Failure> {
         let level = self.level(request.privacy());
         request.privacy = shown(level).into();
+        self.name_model(&mut request, level).await?;
         let Some(rivals) = self.rivals(&request.model, level).await else {
             return self.own.generate(request).await;
         };
@@ -228,6 +230,7 @@ impl Backend for Router {
     async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
         let level = self.level(request.privacy());
         request.privacy = shown(level).into();
+        self.name_embedder(&mut request, level).await?;
         let Some(rivals) = self.rivals(&request.model, level).await else {
             return self.own.embed(request).await;
         };

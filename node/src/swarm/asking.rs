@@ -151,6 +151,7 @@ fn remote(head: &Head<'_>, is_member: bool) -> RemoteHead {
             Some(view::Path::Relayed) => Path::Relayed,
             Some(view::Path::Direct) | None => Path::Direct,
         },
+        abilities: deployed.abilities,
     }
 }
 

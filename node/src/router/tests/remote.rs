@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ed25519_dalek::SigningKey;
+use protocol::advert::Abilities;
 use protocol::generate::{EmbedInput, Embedding, GenerateEvent, embed_input};
 use tokio::time::Instant;
 
@@ -124,6 +125,7 @@ impl Peers for FakePeers {
             rtt: Some(Duration::from_millis(10)),
             is_member: peer.is_member,
             path: Path::Direct,
+            abilities: Abilities::default(),
         });
         heads.collect()
     }
