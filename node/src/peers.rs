@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use protocol::generate::{EmbedRequest, EmbedResponse, Failure, GenerateRequest};
 use protocol::advert::Abilities;
+use protocol::generate::{EmbedRequest, EmbedResponse, Failure, GenerateRequest};
 use protocol::{ModelName, NodeId};
 use web::backend::GenerateStream;
 

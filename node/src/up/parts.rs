@@ -135,6 +135,12 @@ impl Parts {
         pinned.or_else(stored)
     }
 
+    /// Whether a node that was started without a model takes on one by itself.
+    pub(super) fn takes_on(&self) -> bool {
+        let is_in_swarm = self.swarm_task.is_some() && !self.loads_nothing;
+        is_in_swarm && self.management.effective.config.placement.enabled
+    }
+
     /// Loads what is kept ready; then `/readyz` says so.
     pub(super) fn preload(&self) -> JoinHandle<()> {
         if self.loads_nothing {

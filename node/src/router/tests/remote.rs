@@ -480,6 +480,24 @@ async fn a_slow_client_is_no_reason_to_leave_a_peer() {
     assert_eq!(peer.asked(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_leaves_its_model_open_goes_to_what_is_loaded() {
+    let open = || GenerateRequest {
+        model: "auto".into(),
+        ..far()
+    };
+    let (id, peer) = Peer::new(1, vec![]);
+    let router = swarm(vec![(id, Arc::clone(&peer))], Level::Swarm);
+    let seen = see(router.generate(open()).await.unwrap()).await;
+    assert_eq!(seen.text, ANSWER);
+    assert_eq!(peer.asked.borrow()[0].model, "org/far");
+    // Where peers may not see it, this node's own answers.
+    let router = swarm(vec![(id, Arc::clone(&peer))], Level::Local);
+    let mut stream = router.generate(open()).await.unwrap();
+    stream.recv().await.unwrap();
+    assert_eq!(peer.asked(), 1);
+}
+
 #[tokio::test]
 async fn embeddings_come_from_whoever_gives_them() {
     let request = || EmbedRequest {
