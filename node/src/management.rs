@@ -6,11 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use dht::core::demand::HALF_LIFE;
 use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
+    DemandReport, DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
     PullRequest, StoredModel, SwarmStatus,
 };
 
@@ -157,6 +158,17 @@ impl Management for NodeManagement {
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError> {
         let report = self.sources().report(model).await;
         report.map_err(|error| plan_error(&error))
+    }
+
+    async fn demand(&self) -> DemandReport {
+        let models = match &self.network {
+            Some(network) => swarm::demand(network, &self.residency.loaded().await),
+            None => Vec::new(),
+        };
+        DemandReport {
+            half_life_seconds: HALF_LIFE.as_secs(),
+            models,
+        }
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -14,6 +14,7 @@
 //! | `POST /api/swarm/reload` | | `{}`, once the swarm was told |
 //! | `POST /api/bench` | | `[DeviceStatus]` |
 //! | `GET /api/plan?model=NAME` | | [`PlanReport`] |
+//! | `GET /api/demand` | | [`DemandReport`] |
 //! | `GET /api/config` | | TOML, `text/plain` |
 //!
 //! Errors are the error object of the OpenAI API.
@@ -24,8 +25,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+mod demand;
 mod plan;
 
+pub use self::demand::{DemandReport, ModelDemand};
 pub use self::plan::{LeftOut, PlanPrediction, PlanReport, PlannedStage};
 
 /// A model file in the store or in use from its place.
@@ -271,6 +274,8 @@ pub trait Management: Send + Sync + 'static {
     async fn reload_swarm(&self) -> Result<(), ManageError>;
     /// Who would hold a model that is on disk here, and how fast it would be. Nothing is loaded.
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError>;
+    /// What the swarm asks for; nothing where the node is in none.
+    async fn demand(&self) -> DemandReport;
     /// Measures the devices (again) and answers the figures.
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
     /// The effective configuration as TOML, secrets hidden.

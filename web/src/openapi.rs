@@ -220,6 +220,13 @@ const OPERATIONS: &[Operation] = &[
         ),
     ),
     operation(
+        "get",
+        "/api/demand",
+        "What the swarm asks for, estimated",
+        None,
+        Some("Demand"),
+    ),
+    operation(
         "post",
         "/api/bench",
         "Measure the devices",

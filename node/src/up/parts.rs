@@ -96,6 +96,10 @@ impl Parts {
         let shelf = Arc::new(Stored(models.clone()));
         let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
             .with_peers(peers(network.as_ref()), config.privacy.clone());
+        let router = match &network {
+            Some(joined) => router.with_demands(Arc::new(joined.network.clone())),
+            None => router,
+        };
         let offering =
             |joined| Offer::new(joined, router.own(), &management, upload, &residency_stop);
         let offer = network.map(offering);
