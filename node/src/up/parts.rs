@@ -32,7 +32,7 @@ use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
-use crate::peers::{NoPeers, Peers};
+use crate::peers::NoPeers;
 use crate::profile::Sources;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{OwnHeads, Router, Shelf};
@@ -94,12 +94,8 @@ impl Parts {
         let chain_parts = joined.map(|joined| chaining.build(joined, &chains, &upload));
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
-            .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let router = match &network {
-            Some(joined) => router.with_demands(Arc::new(joined.network.clone())),
-            None => router,
-        };
+        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default());
+        let router = in_swarm(router, network.as_ref(), &config);
         let offering =
             |joined| Offer::new(joined, router.own(), &management, upload, &residency_stop);
         let offer = network.map(offering);
@@ -230,12 +226,15 @@ fn join(
     Ok((boards, Some(joined)))
 }
 
-/// The peers that the router may ask.
-fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
-    match network {
-        Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
-        None => Arc::new(NoPeers),
-    }
+/// The router with the peers that it may ask, who are told what is asked for.
+fn in_swarm(router: Router, network: Option<&Joined>, config: &Config) -> Router {
+    let privacy = config.privacy.clone();
+    let Some(joined) = network else {
+        return router.with_peers(Arc::new(NoPeers), privacy);
+    };
+    let peers = Arc::new(SwarmPeers::new(joined.network.clone()));
+    let router = router.with_peers(peers, privacy);
+    router.with_demands(Arc::new(joined.network.clone()))
 }
 
 /// What this node offers to the swarm.
