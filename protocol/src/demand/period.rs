@@ -40,7 +40,7 @@ impl Period {
     pub fn ending(author: &NodeId, ends: UnixMillis) -> Result<Self, DemandError> {
         let (length, offset) = (length(), offset(author));
         match ends.0.checked_add(length - offset) {
-            Some(shifted) if shifted % length == 0 => Ok(Self { ends }),
+            Some(shifted) if shifted.is_multiple_of(length) => Ok(Self { ends }),
             _ => Err(DemandError::OffBeat),
         }
     }

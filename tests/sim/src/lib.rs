@@ -16,6 +16,7 @@
 //! thresholds on small swarms (`tests/swarm.rs`), `make swarms` prints the figures of large ones.
 
 pub mod boards;
+pub mod demand;
 mod mesh;
 mod peer;
 mod ring;
