@@ -42,9 +42,9 @@ pub use sample::{COUNTED, Crowd};
 pub const HALF_LIFE: Duration = Duration::from_secs(120);
 
 /// Records of each class in a period, about: half as many again as are counted, since the chance
-/// follows from an estimate that is off by a tenth. Both classes together are six and a half
-/// messages a second at most.
-pub const SAMPLE: f64 = 192.0;
+/// follows from an estimate that is off by an eighth. Both classes together are three messages a
+/// second: some 4 KB/s that a peer sends, where very many ask and very many in vain.
+pub const SAMPLE: f64 = 96.0;
 
 /// Records of one author in a period: what it is asked for at the beginning, and later what grew
 /// twofold since.

@@ -57,10 +57,10 @@ fn a_thousand_peers_are_estimated_within_the_stated_error() {
     let (mut swarm, report) = settled(config(1));
     for found in [report.arrivals, report.unmet] {
         assert!(found.count > 500.0);
-        assert!(found.bias.abs() < 0.06, "{found:?}");
-        assert!(found.error < 0.16, "{found:?}");
+        assert!(found.bias.abs() < 0.08, "{found:?}");
+        assert!(found.error < 0.25, "{found:?}");
     }
-    assert!(report.messages() < 7.0);
+    assert!(report.messages() < 3.5);
     // Where half a thousand tell what is served, one need is known in seconds.
     let known = swarm.need(seconds(10));
     println!("a need is known after {known:?}");
@@ -81,7 +81,7 @@ fn the_cost_stays_flat_as_the_swarm_grows() {
     // Both classes have more authors than their samples.
     let (thousand, more) = (of(1000), of(4000));
     assert!(more.bytes() < 1.2 * thousand.bytes(), "{}", more.bytes());
-    assert!(more.arrivals.error < 0.2 && more.unmet.error < 0.2);
+    assert!(more.arrivals.error < 0.3 && more.unmet.error < 0.3);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_fifth_of_the_identities_adds_no_more_than_its_cap() {
     );
     // They raise the middle by their number, and the estimate has its error.
     assert!(report.forged <= 1.3 * bound);
-    assert!(report.arrivals.bias.abs() < 0.08, "{:?}", report.arrivals);
+    assert!(report.arrivals.bias.abs() < 0.1, "{:?}", report.arrivals);
     assert!(report.unmet.bias.abs() < 0.15, "{:?}", report.unmet);
     assert!(report.forgers[2] > 0, "tricks are refused");
     assert!(report.messages() < 2.0 * honest.messages().max(4.0));

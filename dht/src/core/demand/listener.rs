@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Authors that are kept: both samples, and [`SURPLUS`] times as many while very many begin at once.
-/// At 500 bytes a record 2 MiB; with the longest records 36 MiB.
-pub const MAX_AUTHORS: usize = 2048;
+/// At 500 bytes a record 1 MiB; with the longest records 18 MiB.
+pub const MAX_AUTHORS: usize = 1024;
 
 /// How many times larger than this node's own chance would be a coin may be: neighbours know of other
 /// crowds while those grow.

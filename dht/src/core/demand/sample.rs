@@ -7,9 +7,9 @@ use protocol::demand::Record;
 
 use super::SAMPLE;
 
-/// Authors of a class that count: with so many a total is off by a twelfth where all ask for the
-/// same, and more would cost everybody more messages.
-pub const COUNTED: usize = 128;
+/// Authors of a class that count: with so many a total is off by an eighth where all ask for the
+/// same, which is less than one server more or less; half the error costs four times the messages.
+pub const COUNTED: usize = 64;
 
 /// The least threshold: coins have 32 bits.
 const LEAST: f64 = 1.0 / 4_294_967_296.0;

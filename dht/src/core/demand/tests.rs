@@ -110,7 +110,7 @@ fn estimated(heard: &[(f64, Record)]) -> Vec<Demand> {
 #[test]
 fn the_mean_is_right_and_so_is_its_error() {
     let mut rng = seeded(1);
-    for size in [1, 20, 128, 170, 400, 3000] {
+    for size in [1, 20, 64, 85, 200, 3000] {
         let population = population(size, &mut rng);
         let truth: f64 = population.iter().map(|r| r.models[0].arrivals_per_second).sum();
         let (mut sum, mut squares, mut claimed, mut within) = (0.0, 0.0, 0.0, 0);
@@ -131,7 +131,7 @@ fn the_mean_is_right_and_so_is_its_error() {
         assert!(mean.abs() <= 4.0 * (variance / trials).sqrt() + 1e-9 * truth, "biased");
         assert!((variance.sqrt() - claimed.sqrt()).abs() <= 0.15 * variance.sqrt() + 1e-6 * truth);
         assert!(within >= TRIALS * 9 / 10);
-        // The bound of one class of which all count the same, for both classes and uneven rates.
+        // An eighth is the bound where all count the same; here rates differ.
         assert!(variance.sqrt() <= 0.15 * truth, "an error of {}", variance.sqrt() / truth);
     }
 }
@@ -139,15 +139,15 @@ fn the_mean_is_right_and_so_is_its_error() {
 #[test]
 fn where_everybody_is_heard_nothing_is_estimated() {
     let models = || vec![asking("a", 0.03, 0.01), asking("b", 0.01, 0.0)];
-    let heard: Vec<_> = (0..100).map(|n| (f64::from(n) / 100.0, record(1.0, models()))).collect();
+    let heard: Vec<_> = (0..60).map(|n| (f64::from(n) / 60.0, record(1.0, models()))).collect();
     let found = estimated(&heard);
     let first = &found[0];
     assert_eq!(first.model, model("a"), "what is missed comes first");
-    assert!((first.arrivals.per_second - 3.0).abs() < 1e-9);
-    assert!((first.unmet.per_second - 1.0).abs() < 1e-9);
+    assert!((first.arrivals.per_second - 1.8).abs() < 1e-9);
+    assert!((first.unmet.per_second - 0.6).abs() < 1e-9);
     assert_eq!((first.arrivals.error, first.unmet.error), (0.0, 0.0));
-    assert_eq!((first.authors, first.waiting), (100, Duration::from_millis(500)));
-    assert!((of(&found, "b").arrivals.per_second - 1.0).abs() < 1e-9);
+    assert_eq!((first.authors, first.waiting), (60, Duration::from_millis(500)));
+    assert!((of(&found, "b").arrivals.per_second - 0.6).abs() < 1e-9);
 }
 
 #[test]
@@ -225,10 +225,10 @@ fn the_crowd_is_counted_by_its_coins() {
 
 #[test]
 fn a_list_is_bounded() {
-    let heard: Vec<_> = (0..100_u32)
+    let heard: Vec<_> = (0..60_u32)
         .map(|n| {
             let models = (0..16).map(|m| asking(&format!("m{n}-{m}"), 0.01, 0.0));
-            (f64::from(n) / 100.0, record(1.0, models.collect()))
+            (f64::from(n) / 60.0, record(1.0, models.collect()))
         })
         .collect();
     assert_eq!(estimated(&heard).len(), MAX_LISTED);
