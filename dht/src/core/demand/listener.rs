@@ -114,7 +114,9 @@ impl Listener {
             return Err(Outcome::Early);
         }
         self.compare(said, at.now)?;
-        if coin >= SURPLUS * self.crowd(at.now).chance(record.is_unmet()) {
+        let is_surplus = coin >= SURPLUS * self.crowd(at.now).chance(record.is_unmet());
+        // What it said before must not go on counting.
+        if is_surplus && !self.has_told(&author, period) {
             return Err(Outcome::Surplus);
         }
         Ok(Turn {
@@ -144,6 +146,11 @@ impl Listener {
         }
         self.shun(author, now);
         Err(Outcome::Equivocation)
+    }
+
+    fn has_told(&self, author: &NodeId, period: Period) -> bool {
+        let turns = self.heard.get(author).map(|heard| &heard.turns);
+        turns.is_some_and(|turns| turns.iter().any(|turn| turn.period == period))
     }
 
     fn shun(&mut self, author: NodeId, now: Instant) {
