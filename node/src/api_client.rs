@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use web::manage::{
-    DeviceStatus, LoadedModel, NodeStatus, PlacementReport, PlanReport, PullEvent, StoredModel,
+    DemandReport, DeviceStatus, LoadedModel, NodeStatus, PlacementReport, PlanReport, PullEvent,
+    StoredModel,
     SwarmStatus,
 };
 
@@ -201,6 +202,14 @@ impl Client {
     pub async fn reload_swarm(&self) -> Result<(), ClientError> {
         let request = self.request(Method::POST, "/api/swarm/reload");
         self.send(request).await.map(|_| ())
+    }
+
+    /// What the swarm asks for.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn demand(&self) -> Result<DemandReport, ClientError> {
+        self.json(self.request(Method::GET, "/api/demand")).await
     }
 
     /// Measures the devices.

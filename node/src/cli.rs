@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod config_show;
 mod connect;
+mod demand;
 mod doctor;
 mod exit;
 mod join;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
         Command::Peers(args) => peers::run(&args, terminal),
+        Command::Demand(args) => demand::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
         Command::Swarm(args) => swarm::run(args.command, terminal),

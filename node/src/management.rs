@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use dht::core::demand::HALF_LIFE;
 use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlacementReport, PlanReport,
-    PullEvent, PullRequest, StoredModel, SwarmStatus,
+    DemandReport, DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlacementReport,
+    PlanReport, PullEvent, PullRequest, StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;
@@ -163,6 +164,17 @@ impl Management for NodeManagement {
 
     async fn placement(&self) -> PlacementReport {
         self.placement.borrow().clone()
+    }
+
+    async fn demand(&self) -> DemandReport {
+        let models = match &self.network {
+            Some(network) => swarm::demand(network, &self.residency.loaded().await),
+            None => Vec::new(),
+        };
+        DemandReport {
+            half_life_seconds: HALF_LIFE.as_secs(),
+            models,
+        }
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -26,7 +26,7 @@ pub use self::offering::ChainSide;
 use self::offering::Services;
 pub use self::setup::SwarmSetup;
 pub(crate) use self::setup::configured_proof;
-pub use self::status::status;
+pub use self::status::{demand, status};
 use crate::board::Keeper;
 use crate::config::ListenConfig;
 use crate::serving::Serving;

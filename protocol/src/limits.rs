@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+mod demand;
+
+pub use demand::*;
+
 /// A `GenerateRequest` or `EmbedRequest` between peers: a million tokens of text are 4 MB. Decoding
 /// makes at most about 16 bytes out of one (a repeated empty message), so 128 MiB at worst.
 pub const MAX_REQUEST_BYTES: usize = 8 << 20;

@@ -15,6 +15,7 @@
 //! | `POST /api/bench` | | `[DeviceStatus]` |
 //! | `GET /api/plan?model=NAME` | | [`PlanReport`] |
 //! | `GET /api/placement` | | [`PlacementReport`] |
+//! | `GET /api/demand` | | [`DemandReport`] |
 //! | `GET /api/config` | | TOML, `text/plain` |
 //!
 //! Errors are the error object of the OpenAI API.
@@ -25,9 +26,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+mod demand;
 mod placement;
 mod plan;
 
+pub use self::demand::{DemandReport, ModelDemand};
 pub use self::placement::{Fetching, PlacedModel, PlacementReport};
 pub use self::plan::{LeftOut, PlanPrediction, PlanReport, PlannedStage};
 
@@ -276,6 +279,8 @@ pub trait Management: Send + Sync + 'static {
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError>;
     /// What the node takes on for the swarm, and why.
     async fn placement(&self) -> PlacementReport;
+    /// What the swarm asks for; nothing where the node is in none.
+    async fn demand(&self) -> DemandReport;
     /// Measures the devices (again) and answers the figures.
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
     /// The effective configuration as TOML, secrets hidden.

@@ -227,6 +227,13 @@ const OPERATIONS: &[Operation] = &[
         Some("Object"),
     ),
     operation(
+        "get",
+        "/api/demand",
+        "What the swarm asks for, estimated",
+        None,
+        Some("Demand"),
+    ),
+    operation(
         "post",
         "/api/bench",
         "Measure the devices",

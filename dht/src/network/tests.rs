@@ -18,6 +18,7 @@ use crate::{core::join::State, view::Path};
 
 mod attack;
 mod boards;
+mod demand;
 mod links;
 mod private;
 mod relay;

@@ -18,9 +18,9 @@ impl Router {
     pub(super) async fn name_model(
         &self,
         request: &mut GenerateRequest,
-        level: Level,
     ) -> Result<(), Failure> {
         if request.model == AUTO {
+            let level = self.level(request.privacy());
             let tools = match &request.prompt {
                 Some(Prompt::Chat(chat)) => !chat.tools_json.is_empty(),
                 _ => false,
@@ -40,9 +40,9 @@ impl Router {
     pub(super) async fn name_embedder(
         &self,
         request: &mut EmbedRequest,
-        level: Level,
     ) -> Result<(), Failure> {
         if request.model == AUTO {
+            let level = self.level(request.privacy());
             let wish = Wish {
                 prompt: embed::size(request),
                 max_tokens: None,

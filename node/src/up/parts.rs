@@ -30,7 +30,7 @@ use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
-use crate::peers::{NoPeers, Peers};
+use crate::peers::NoPeers;
 use crate::placement;
 use crate::residency::{Loader, Residency, Setup};
 use crate::router::{Router, Shelf};
@@ -94,8 +94,8 @@ impl Parts {
         let chain_parts = joined.map(|joined| chaining.build(joined, &chains, &upload));
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
-            .with_peers(peers(network.as_ref()), config.privacy.clone());
+        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default());
+        let router = in_swarm(router, network.as_ref(), &config);
         let offering = |joined| Offer::new(joined, router.own(), &management, upload, placed);
         let offer = network.map(offering);
         let router = match &offer {
@@ -231,12 +231,15 @@ fn join(
     Ok((boards, Some(joined)))
 }
 
-/// The peers that the router may ask.
-fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
-    match network {
-        Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
-        None => Arc::new(NoPeers),
-    }
+/// The router with the peers that it may ask, who are told what is asked for.
+fn in_swarm(router: Router, network: Option<&Joined>, config: &Config) -> Router {
+    let privacy = config.privacy.clone();
+    let Some(joined) = network else {
+        return router.with_peers(Arc::new(NoPeers), privacy);
+    };
+    let peers = Arc::new(SwarmPeers::new(joined.network.clone()));
+    let router = router.with_peers(peers, privacy);
+    router.with_demands(Arc::new(joined.network.clone()))
 }
 
 /// Both ends of what is said of hosting models for the swarm, and what is said until anything is done.

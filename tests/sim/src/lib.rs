@@ -17,6 +17,7 @@
 
 mod agenda;
 pub mod boards;
+pub mod demand;
 mod mesh;
 mod peer;
 pub mod placement;
