@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use dht::demand::{Demand, Estimate};
-use dht::view::View;
+use dht::view::{Peer, View};
 use protocol::advert::{NodeRole, Profile};
 use protocol::{ModelName, NodeId};
 
@@ -45,7 +45,7 @@ impl Looking {
         let demand = self.network.demand();
         Scene {
             asked: demand.iter().map(|d| (d.model.clone(), asked(d))).collect(),
-            served: served(&view, self.network.own(), self.network.is_private()),
+            served: served(&view.peers, self.network.own(), self.network.is_private()),
             candidates: self.candidates(&view).await,
             held: self.held(&loaded),
             free_bytes: loaded.free_bytes,
@@ -137,9 +137,13 @@ fn asked(demand: &Demand) -> Asked {
 }
 
 /// What others serve and are about to serve, to those whom they serve.
-fn served(view: &View, own: NodeId, is_private: bool) -> BTreeMap<ModelName, Served> {
+pub(super) fn served(
+    peers: &BTreeMap<NodeId, Peer>,
+    own: NodeId,
+    is_private: bool,
+) -> BTreeMap<ModelName, Served> {
     let mut served: BTreeMap<ModelName, Served> = BTreeMap::new();
-    let others = view.peers.iter().filter(|(node, _)| **node != own);
+    let others = peers.iter().filter(|(node, _)| **node != own);
     for (node, said) in others.filter_map(|(node, peer)| Some((node, peer.said.as_ref()?))) {
         if !is_private && !said.limits.serves_strangers {
             continue;
@@ -174,7 +178,7 @@ fn rivals(view: &View, need_bytes: u64) -> u32 {
     able.saturating_add(1)
 }
 
-fn could_hold(said: &Profile, need_bytes: u64) -> bool {
+pub(super) fn could_hold(said: &Profile, need_bytes: u64) -> bool {
     let devices = said.devices.iter();
     let free = devices.fold(0u64, |sum, device| sum.saturating_add(device.memory_free_bytes));
     let allowed = said.limits.memory_bytes.unwrap_or(u64::MAX);
