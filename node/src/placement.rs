@@ -22,6 +22,7 @@ mod actor;
 mod config;
 mod errands;
 mod looking;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use self::actor::Actor;
 pub use self::config::PlacementConfig;
 use self::errands::Hands;
 use self::looking::Looking;
+use self::silent::Silent;
 
 /// What is about to be served and what is not any more, for the node's advert.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,11 +97,13 @@ pub async fn run(parts: Parts, shown: Shown) {
     let stop = parts.stop.clone();
     let own = parts.network.own();
     let (fetching, fetched) = watch::channel(None::<Fetching>);
+    let silent = Silent::default();
     let hands = Hands {
         network: parts.network.clone(),
         residency: parts.residency.clone(),
         models: parts.models.clone(),
         fetching: Arc::new(fetching),
+        silent: silent.clone(),
     };
     let policy = crate::core::placement::Policy {
         keep_alive: parts.keep_alive,
@@ -107,7 +111,7 @@ pub async fn run(parts: Parts, shown: Shown) {
         ..crate::core::placement::Policy::default()
     };
     let begins = parts.begins;
-    let looking = Looking::new(parts);
+    let looking = Looking::new(parts, silent);
     let actor = Actor::new(own, policy, hands, shown);
     tokio::select! {
         biased;

@@ -77,6 +77,15 @@ async fn ask(node: &Node) -> Result<Duration> {
     }
 }
 
+/// Asks as long as nobody answers.
+async fn ask_in_vain(url: &str, question: &Value) -> Result<()> {
+    loop {
+        let asked = api::client()?.post(url).json(question).send().await?;
+        ensure!(!asked.status().is_success(), "nobody may serve it");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 fn names(list: &Value) -> impl Iterator<Item = &str> {
     let list = list.as_array().into_iter().flatten();
     list.filter_map(|model| model["name"].as_str())
@@ -127,8 +136,7 @@ async fn what_is_asked_for_in_vain_is_served_and_served_again() -> Result<()> {
 
     let lost = nodes[first[0]].take().context("it is there")?;
     lost.kill()?;
-    let took = ask(&asker).await?;
-    println!("served again after {took:?}");
+    ask(&asker).await?;
     let second = holders(&nodes).await?;
     assert_eq!(second.len(), 1, "{second:?}");
     Ok(())
@@ -163,16 +171,9 @@ async fn what_the_owner_forbids_is_not_taken_on() -> Result<()> {
     let report = until(&strict, "/api/placement", |report| {
         report["models"][0]["state"] == "left"
     });
-    let asking = async {
-        loop {
-            let asked = api::client()?.post(&url).json(&question).send().await?;
-            ensure!(!asked.status().is_success(), "nobody may serve it");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
     let report = tokio::select! {
         report = report => report?,
-        ended = asking => return ended,
+        ended = ask_in_vain(&url, &question) => return ended,
     };
     let why = report["models"][0]["why"].as_str().unwrap_or_default();
     assert!(why.contains("does not allow"), "{report:#}");

@@ -62,6 +62,10 @@ pub const MAX_RACES: usize = 16;
 /// or two after a change, and gossip takes another.
 pub const SETTLE: Duration = Duration::from_secs(3);
 
+/// Where servers have room although requests are said to be unmet, nobody looks again so soon after
+/// somebody did and found them there: it may be forged, or no server's fault.
+pub const PAUSE: Duration = Duration::from_secs(60);
+
 /// What was taken on stays so long at least, if it is asked for at all.
 pub const STAY: Duration = Duration::from_secs(600);
 
@@ -206,10 +210,11 @@ impl Placement {
             scene.asked.pop_last();
         }
         self.histories.retain(|model, _| scene.asked.contains_key(model));
-        for model in scene.asked.keys() {
+        for (model, asked) in &scene.asked {
             let served = scene.served.get(model).cloned().unwrap_or_default();
             let history = self.histories.entry(model.clone()).or_default();
-            history.see(&served, &self.policy, now);
+            let unmet = asked.unmet.per_second;
+            history.see(&served, unmet, &self.policy, now);
         }
         self.scene = scene;
     }

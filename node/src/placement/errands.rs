@@ -5,17 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht::network::Network;
-use protocol::ModelName;
+use dht::weights::{CallError, ask_have};
+use futures::future::join_all;
+use protocol::names::Protocol;
+use protocol::{ManifestId, ModelName, NodeId};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::info;
 use web::manage::{Fetching, PullEvent};
 
+use super::silent::Silent;
 use crate::core::placement::{Errand, Input, Output};
 use crate::models::{Models, ResolveError};
 use crate::residency::Residency;
 
 /// Whom a lookup has not found by then is not waited for: whoever lacks a model waits meanwhile.
 const FIND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A peer that has not answered one short question by then is taken for gone.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Peers that are asked whether they are there, of those who say that they serve a model.
+const MOST_ASKED: usize = 8;
 
 /// What does it.
 #[derive(Clone)]
@@ -24,6 +35,7 @@ pub(super) struct Hands {
     pub(super) residency: Residency,
     pub(super) models: Models,
     pub(super) fetching: Arc<watch::Sender<Option<Fetching>>>,
+    pub(super) silent: Silent,
 }
 
 impl Hands {
@@ -47,8 +59,30 @@ impl Hands {
 
     async fn find(&self, errand: Errand, model: &ModelName) -> Input {
         // Whoever was found is in the view now, however it ended.
-        let _ = tokio::time::timeout(FIND_TIMEOUT, self.network.find(model)).await;
+        let finding = timeout(FIND_TIMEOUT, self.network.find(model));
+        let view = self.network.view();
+        let heads = view.heads(model).map(|head| head.node).take(MOST_ASKED);
+        let asking = join_all(heads.map(|node| async move {
+            let answers = timeout(ANSWER_TIMEOUT, self.answers(node)).await;
+            (node, answers.unwrap_or(false))
+        }));
+        let (_, asked) = tokio::join!(finding, asking);
+        for (node, answers) in asked {
+            let now = tokio::time::Instant::now().into_std();
+            self.silent.note(node, answers, now);
+        }
         Input::Found(errand)
+    }
+
+    /// Whether a peer answers anything at all: it is asked whether it has a part of no model.
+    async fn answers(&self, node: NodeId) -> bool {
+        let Ok(stream) = self.network.open(node, Protocol::Weights).await else {
+            return false;
+        };
+        match ask_have(stream, ManifestId::new([0; 32])).await {
+            Ok(_) => true,
+            Err(error) => matches!(error, CallError::Refused(_) | CallError::Unsupported),
+        }
     }
 
     async fn take(&self, model: &ModelName) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! How things are, as the placement is shown them: the swarm's demand and adverts, the store, the
 //! catalog, the loaded models, the owner's settings. It translates and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use dht::demand::{Demand, Estimate};
@@ -11,6 +11,7 @@ use protocol::{ModelName, NodeId};
 
 use super::Parts;
 use super::config::PlacementConfig;
+use super::silent::Silent;
 use crate::core::placement::{Asked, Candidate, Form, Held, Rate, Scene, Served};
 use crate::core::ranking::Level;
 use crate::models::Models;
@@ -25,16 +26,18 @@ pub(super) struct Looking {
     models: Models,
     serving: Serving,
     config: PlacementConfig,
+    silent: Silent,
 }
 
 impl Looking {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, silent: Silent) -> Self {
         Self {
             network: parts.network,
             residency: parts.residency,
             models: parts.models,
             serving: parts.serving,
             config: parts.config,
+            silent,
         }
     }
 
@@ -43,9 +46,11 @@ impl Looking {
         let view = self.network.view();
         let loaded = self.residency.view().borrow().clone();
         let demand = self.network.demand();
+        let mut absent = self.silent.nodes(tokio::time::Instant::now().into_std());
+        absent.insert(self.network.own());
         Scene {
             asked: demand.iter().map(|d| (d.model.clone(), asked(d))).collect(),
-            served: served(&view.peers, self.network.own(), self.network.is_private()),
+            served: served(&view.peers, &absent, self.network.is_private()),
             candidates: self.candidates(&view).await,
             held: self.held(&loaded),
             free_bytes: loaded.free_bytes,
@@ -136,14 +141,14 @@ fn asked(demand: &Demand) -> Asked {
     }
 }
 
-/// What others serve and are about to serve, to those whom they serve.
+/// What others serve and are about to serve, to those whom they serve; who is absent does neither.
 pub(super) fn served(
     peers: &BTreeMap<NodeId, Peer>,
-    own: NodeId,
+    absent: &BTreeSet<NodeId>,
     is_private: bool,
 ) -> BTreeMap<ModelName, Served> {
     let mut served: BTreeMap<ModelName, Served> = BTreeMap::new();
-    let others = peers.iter().filter(|(node, _)| **node != own);
+    let others = peers.iter().filter(|(node, _)| !absent.contains(*node));
     for (node, said) in others.filter_map(|(node, peer)| Some((node, peer.said.as_ref()?))) {
         if !is_private && !said.limits.serves_strangers {
             continue;

@@ -66,12 +66,12 @@ fn what_others_serve_is_counted_and_what_they_serve_to_others_is_not() {
         closed,
     ];
     let peers = peers(all);
-    let open = served(&peers, node(9), false);
+    let open = served(&peers, &BTreeSet::new(), false);
     let a = &open[&name("a")];
     assert_eq!((a.servers, a.sequences, a.idle), (2, 8, 3));
     assert_eq!(open[&name("b")].coming, [node(1)].into());
-    // Members of a private swarm serve one another; and nobody counts itself.
-    let private = served(&peers, node(1), true);
+    // Members of a private swarm serve one another; and who is absent does not count.
+    let private = served(&peers, &[node(1)].into(), true);
     assert_eq!(private[&name("a")].servers, 2);
     assert_eq!(private[&name("b")].coming, [node(3)].into());
 }

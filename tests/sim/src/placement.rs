@@ -292,6 +292,12 @@ impl PlacementSwarm {
         for (of, said) in known {
             self.hosts[peer].hear(of, model, Some(said));
         }
+        // Whoever says that it serves is asked whether it is there.
+        for of in self.hosts[peer].servers(model) {
+            if !self.hosts[of].is_online {
+                self.hosts[peer].hear(of, model, None);
+            }
+        }
     }
 
     fn tick_later(&mut self, peer: usize) {

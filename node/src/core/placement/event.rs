@@ -75,6 +75,13 @@ pub struct Served {
     pub coming: BTreeSet<NodeId>,
 }
 
+impl Served {
+    /// Whether those who serve it have room for as much again: then more servers help nobody.
+    pub fn has_room(&self) -> bool {
+        self.servers > 0 && self.idle.saturating_mul(2) > self.sequences
+    }
+}
+
 /// How a model would be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {

@@ -34,6 +34,10 @@ impl Placement {
     /// What it lacks beside those who are about to serve it.
     pub(super) fn open_need(&self, model: &ModelName, now: Instant) -> Option<Need> {
         let mut need = self.need(model, now)?;
+        let history = self.histories.get(model);
+        if self.served(model).has_room() && history.is_some_and(|history| history.is_checked(now)) {
+            return None;
+        }
         let coming = u32::try_from(self.served(model).coming.len()).unwrap_or(u32::MAX);
         need.servers = need.servers.saturating_sub(coming);
         (need.servers > 0).then_some(need)
@@ -182,6 +186,13 @@ impl Placement {
     /// All is known that can be: this node takes the model on, or leaves it to others.
     pub(super) fn decide(&mut self, model: &ModelName, now: Instant, out: &mut Vec<Output>) {
         let need = self.need(model, now).filter(|_| !self.gives_way(model, now));
+        if self.served(model).has_room() {
+            // Who serves it was asked, and is there.
+            let history = self.histories.get_mut(model);
+            history.into_iter().for_each(|history| history.note_checked(now));
+            self.places.remove(model);
+            return;
+        }
         let Some(need) = need else {
             self.places.remove(model);
             return;

@@ -28,11 +28,12 @@ fn asked(arrivals: f64, unmet: f64) -> Asked {
     }
 }
 
+/// So many servers, all of them busy.
 fn served(servers: u32, coming: &[u8]) -> Served {
     Served {
         servers,
         sequences: servers * 4,
-        idle: servers * 4,
+        idle: 0,
         coming: coming.iter().map(|n| node(*n)).collect(),
     }
 }
@@ -61,8 +62,12 @@ struct World {
     rng: StdRng,
     /// What was put out beside questions.
     done: Vec<Output>,
+    /// How often the swarm was asked.
+    looked: usize,
     /// Loads fail.
     fails: bool,
+    /// Whoever is said to serve anything turns out to be gone when the swarm is asked.
+    gone: bool,
 }
 
 impl World {
@@ -78,7 +83,9 @@ impl World {
             now: Instant::now(),
             rng: StdRng::seed_from_u64(7),
             done: Vec::new(),
+            looked: 0,
             fails: false,
+            gone: false,
         }
     }
 
@@ -119,7 +126,14 @@ impl World {
     /// Does what is to be done; the scene shows it before it is answered.
     fn answer(&mut self, output: &Output) -> Input {
         match output {
-            Output::Find { errand, .. } => Input::Found(*errand),
+            Output::Find { errand, .. } => {
+                self.looked += 1;
+                if self.gone {
+                    self.scene.served.clear();
+                    self.show();
+                }
+                Input::Found(*errand)
+            }
             Output::Take { errand, model, .. } => {
                 let cause = self.fails.then(|| "broken".to_owned());
                 if !self.fails {
@@ -234,15 +248,45 @@ fn whoever_waits_too_long_while_all_are_busy_is_not_met() {
     };
     let mut world = World::new();
     world.scene.asked.insert(name("m"), late);
-    world.scene.served.insert(name("m"), served(2, &[]));
-    world.pass(600 * SECOND);
-    assert_eq!(world.done, [], "somebody is idle");
-    let busy = Served {
-        idle: 0,
+    let idle = Served {
+        idle: 1,
         ..served(2, &[])
     };
-    world.scene.served.insert(name("m"), busy);
+    world.scene.served.insert(name("m"), idle);
+    world.pass(600 * SECOND);
+    assert_eq!(world.done, [], "somebody is idle");
+    world.scene.served.insert(name("m"), served(2, &[]));
     world.pass(15 * SECOND);
+    assert_eq!(world.taken(), ["m"]);
+}
+
+#[test]
+fn what_is_said_to_be_unmet_beside_idle_servers_is_looked_into_now_and_then() {
+    let mut world = World::asking(1.0, 0.0);
+    let idle = Served {
+        idle: 8,
+        ..served(2, &[])
+    };
+    world.scene.served.insert(name("m"), idle);
+    world.pass(300 * SECOND);
+    world.ask(1.0, 1.0);
+    world.pass(300 * SECOND);
+    assert_eq!(world.done, []);
+    assert!((2..=5).contains(&world.looked), "{} times", world.looked);
+    // Somebody else does so: then this node need not.
+    let looked = world.looked;
+    for _ in 0..6 {
+        let served = world.scene.served.get_mut(&name("m")).unwrap();
+        served.coming.insert(node(5));
+        world.pass(SECOND);
+        let served = world.scene.served.get_mut(&name("m")).unwrap();
+        served.coming.clear();
+        world.pass(50 * SECOND);
+    }
+    assert_eq!(world.looked, looked);
+    // It turns out that they are gone.
+    world.gone = true;
+    world.pass(90 * SECOND);
     assert_eq!(world.taken(), ["m"]);
 }
 

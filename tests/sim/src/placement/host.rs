@@ -91,6 +91,13 @@ impl Host {
         };
     }
 
+    /// Who is heard to serve a model.
+    pub(super) fn servers(&self, model: usize) -> Vec<usize> {
+        let heard = self.heard.get(&model).into_iter().flatten();
+        let serving = heard.filter(|(_, said)| **said == Said::Serving);
+        serving.map(|(of, _)| *of).collect()
+    }
+
     pub(super) fn knows(&self, of: usize, model: usize) -> bool {
         self.heard.get(&model).is_some_and(|heard| heard.contains_key(&of))
     }

@@ -94,7 +94,8 @@ impl Market {
         known.arrivals += decay * (rate + forged - known.arrivals);
         known.unmet += decay * (unmet + forged - known.unmet);
         known.busy = match servers {
-            0 => 1.0,
+            // What those who are gone said last.
+            0 => known.busy,
             _ => (rate / capacity).min(1.0),
         };
         #[expect(clippy::cast_possible_truncation, reason = "a few dozen")]

@@ -12,7 +12,7 @@ const MODELS: [&str; 4] = ["a", "b", "c", "d"];
 #[derive(Debug, Clone)]
 enum Step {
     Ask(usize, f64, f64),
-    Serve(usize, u32),
+    Serve(usize, u32, u32),
     Come(usize, u8),
     Open(bool),
     Use(usize, bool),
@@ -29,7 +29,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (model(), 0.0..2.0f64, 0.0..1.0f64).prop_map(|(m, all, share)| Step::Ask(m, all, all * share)),
         1 => model().prop_map(|m| Step::Ask(m, 0.0, 0.0)),
-        3 => (model(), 0..4u32).prop_map(|(m, n)| Step::Serve(m, n)),
+        3 => (model(), 0..4u32, 0..5u32).prop_map(|(m, n, idle)| Step::Serve(m, n, idle)),
         2 => (model(), 1..9u8).prop_map(|(m, n)| Step::Come(m, n)),
         1 => any::<bool>().prop_map(Step::Open),
         1 => (model(), any::<bool>()).prop_map(|(m, pins)| Step::Use(m, pins)),
@@ -82,8 +82,11 @@ impl Outside {
                 let asked = asked(arrivals, unmet);
                 self.scene.asked.insert(name(MODELS[model]), asked);
             }
-            Step::Serve(model, servers) => {
-                let served = served(servers, &[]);
+            Step::Serve(model, servers, idle) => {
+                let served = Served {
+                    idle: servers * idle,
+                    ..served(servers, &[])
+                };
                 self.scene.served.insert(name(MODELS[model]), served);
             }
             Step::Come(model, other) => {
@@ -175,6 +178,8 @@ impl Outside {
                 assert_eq!(scene.closed, None, "the owner wants nothing taken on");
                 assert!(scene.candidates[model].need_bytes <= scene.free_bytes);
                 assert!(!scene.held.contains_key(model));
+                let served = scene.served.get(model);
+                assert!(!served.is_some_and(Served::has_room), "there is room elsewhere");
                 let last = self.dropped.get(model).and_then(|times| times.last());
                 assert!(last.is_none_or(|last| *last + REST <= self.now), "too soon");
             }
