@@ -14,8 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use web::manage::{
     DemandReport, DeviceStatus, LoadedModel, NodeStatus, PlacementReport, PlanReport, PullEvent,
-    StoredModel,
-    SwarmStatus,
+    StoredModel, SwarmStatus,
 };
 
 pub use self::chat::{Chunk, Question, Turn};

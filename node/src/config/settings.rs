@@ -4,8 +4,8 @@
 use protocol::NodeId;
 use toml::Value;
 
-use super::value::{self, Reason};
 use super::slot::{all, bytes, duration, hidden, number, secret, set, some, switch, text, texts};
+use super::value::{self, Reason};
 use super::{Config, LogFormat, board, placement, swarm};
 
 /// Sequences of a model at most: llama.cpp's limit of a context.

@@ -66,15 +66,21 @@ pub enum NoModel {
 /// # Errors
 /// [`NoModel`].
 pub fn choose<'a>(wish: &Wish, models: &'a [Servable]) -> Result<&'a ModelName, NoModel> {
-    let able = models.iter().filter(|model| model.abilities.embeds == wish.embeds);
+    let able = models
+        .iter()
+        .filter(|model| model.abilities.embeds == wish.embeds);
     let able: Vec<&Servable> = able.collect();
     let what = match wish.embeds {
         true => "embeds text",
         false => "writes text",
     };
-    let longest = able.iter().map(|model| model.context_tokens.unwrap_or(u32::MAX));
+    let longest = able
+        .iter()
+        .map(|model| model.context_tokens.unwrap_or(u32::MAX));
     let longest = longest.max().ok_or(NoModel::Able(what))?;
-    let fitting = able.into_iter().filter(|model| holds(wish, model) != Fit::No);
+    let fitting = able
+        .into_iter()
+        .filter(|model| holds(wish, model) != Fit::No);
     let best = fitting.min_by_key(|model| {
         (
             holds(wish, model),
@@ -86,7 +92,8 @@ pub fn choose<'a>(wish: &Wish, models: &'a [Servable]) -> Result<&'a ModelName, 
             &model.model,
         )
     });
-    best.map(|model| &model.model).ok_or(NoModel::TooLong(longest))
+    best.map(|model| &model.model)
+        .ok_or(NoModel::TooLong(longest))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +204,10 @@ mod tests {
         let models = [embeds, servable("writes", 5)];
         assert_eq!(chosen(&wish, &models).as_deref(), Ok("embeds"));
         assert_eq!(chosen(&PLAIN, &models).as_deref(), Ok("writes"));
-        assert_eq!(chosen(&wish, &models[1..]), Err(NoModel::Able("embeds text")));
+        assert_eq!(
+            chosen(&wish, &models[1..]),
+            Err(NoModel::Able("embeds text"))
+        );
     }
 
     #[test]

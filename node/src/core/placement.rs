@@ -209,7 +209,8 @@ impl Placement {
         while scene.asked.len() > MAX_MODELS {
             scene.asked.pop_last();
         }
-        self.histories.retain(|model, _| scene.asked.contains_key(model));
+        self.histories
+            .retain(|model, _| scene.asked.contains_key(model));
         for (model, asked) in &scene.asked {
             let served = scene.served.get(model).cloned().unwrap_or_default();
             let history = self.histories.entry(model.clone()).or_default();

@@ -5,8 +5,8 @@
 use protocol::ModelName;
 use protocol::advert::{Abilities, Deployed, DeviceKind, Limits, NodeDevice, NodeRole, Profile};
 use protocol::limits::{
-    MAX_ADVERT_COMING, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_MEMORY_BYTES, MAX_RATE_PER_SECOND,
-    MAX_TOKENS, MAX_VERSION_BYTES,
+    MAX_ADVERT_COMING, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_MEMORY_BYTES,
+    MAX_RATE_PER_SECOND, MAX_TOKENS, MAX_VERSION_BYTES,
 };
 use protocol::names::SwarmName;
 
@@ -87,7 +87,12 @@ pub fn build(facts: &Facts) -> Profile {
             .filter_map(|served| deployment(served, facts.own_percent))
             .collect(),
         coming: match serves {
-            true => facts.coming.iter().take(MAX_ADVERT_COMING).cloned().collect(),
+            true => facts
+                .coming
+                .iter()
+                .take(MAX_ADVERT_COMING)
+                .cloned()
+                .collect(),
             false => Vec::new(),
         },
         ..Profile::new(facts.swarm.clone(), facts.role)

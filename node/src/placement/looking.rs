@@ -173,19 +173,31 @@ pub(super) fn served(
 /// Peers that could hold a model of this size as well, this node too: those of whom it is heard,
 /// and as many more as the swarm is larger.
 fn rivals(view: &View, need_bytes: u64) -> u32 {
-    let heard: Vec<&Profile> = view.peers.values().filter_map(|p| p.said.as_deref()).collect();
-    let able = heard.iter().filter(|said| could_hold(said, need_bytes)).count();
+    let heard: Vec<&Profile> = view
+        .peers
+        .values()
+        .filter_map(|p| p.said.as_deref())
+        .collect();
+    let able = heard
+        .iter()
+        .filter(|said| could_hold(said, need_bytes))
+        .count();
     let known = heard.len().saturating_add(1);
     let size = view.size.map_or(known, |size| (size as usize).max(known));
     let able = (able as f64) * (size as f64) / (known as f64);
-    #[expect(clippy::cast_possible_truncation, reason = "it is clamped to a swarm's size")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is clamped to a swarm's size"
+    )]
     let able = able.clamp(0.0, f64::from(u32::MAX / 2)) as u32;
     able.saturating_add(1)
 }
 
 pub(super) fn could_hold(said: &Profile, need_bytes: u64) -> bool {
     let devices = said.devices.iter();
-    let free = devices.fold(0u64, |sum, device| sum.saturating_add(device.memory_free_bytes));
+    let free = devices.fold(0u64, |sum, device| {
+        sum.saturating_add(device.memory_free_bytes)
+    });
     let allowed = said.limits.memory_bytes.unwrap_or(u64::MAX);
     said.role == NodeRole::Server && free.min(allowed) >= need_bytes
 }

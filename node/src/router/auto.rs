@@ -15,10 +15,7 @@ use crate::models::core::catalog::Catalog;
 
 impl Router {
     /// Names the model that answers, where the request leaves it open.
-    pub(super) async fn name_model(
-        &self,
-        request: &mut GenerateRequest,
-    ) -> Result<(), Failure> {
+    pub(super) async fn name_model(&self, request: &mut GenerateRequest) -> Result<(), Failure> {
         if request.model == AUTO {
             let level = self.level(request.privacy());
             let tools = match &request.prompt {
@@ -37,10 +34,7 @@ impl Router {
     }
 
     /// The same for embeddings.
-    pub(super) async fn name_embedder(
-        &self,
-        request: &mut EmbedRequest,
-    ) -> Result<(), Failure> {
+    pub(super) async fn name_embedder(&self, request: &mut EmbedRequest) -> Result<(), Failure> {
         if request.model == AUTO {
             let level = self.level(request.privacy());
             let wish = Wish {

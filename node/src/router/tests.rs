@@ -153,7 +153,11 @@ async fn a_request_that_leaves_its_model_open_is_given_one_that_fits() {
     };
     let failure = router.embed(embedding).await.unwrap_err();
     assert_eq!(failure.code(), ErrorCode::ModelNotFound);
-    assert!(failure.message.contains("embeds text"), "{}", failure.message);
+    assert!(
+        failure.message.contains("embeds text"),
+        "{}",
+        failure.message
+    );
 }
 
 #[tokio::test]

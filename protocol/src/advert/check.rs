@@ -8,17 +8,17 @@ use std::{collections::BTreeSet, str::FromStr, time::Duration};
 use super::{
     error::AdvertError,
     profile::{
-        Abilities, AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice, NodeRole,
-        Place, Profile,
+        Abilities, AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice,
+        NodeRole, Place, Profile,
     },
     wire,
 };
 use crate::{
     ids::{ModelName, NodeId},
     limits::{
-        MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADVERT_COMING, MAX_ADVERT_DEPLOYMENTS, MAX_ADVERT_SLICES,
-        MAX_COORDINATE_MS, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_DEVICES,
-        MAX_MEMORY_BYTES, MAX_MODEL_LAYERS, MAX_NEIGHBOUR_RTT, MAX_NEIGHBOURS,
+        MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADVERT_COMING, MAX_ADVERT_DEPLOYMENTS,
+        MAX_ADVERT_SLICES, MAX_COORDINATE_MS, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES,
+        MAX_DEVICES, MAX_MEMORY_BYTES, MAX_MODEL_LAYERS, MAX_NEIGHBOUR_RTT, MAX_NEIGHBOURS,
         MAX_QUANTIZATION_BYTES, MAX_RATE_PER_SECOND, MAX_SWARM_SIZE, MAX_TOKENS, MAX_VERSION_BYTES,
     },
     names::SwarmName,

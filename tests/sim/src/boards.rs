@@ -31,11 +31,7 @@ use protocol::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
-use self::{
-    agenda::Event,
-    gossip::Message,
-    member::Member,
-};
+use self::{agenda::Event, gossip::Message, member::Member};
 pub use self::{
     member::Trick,
     report::{Delivery, Log},

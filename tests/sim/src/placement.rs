@@ -20,11 +20,11 @@ use node::core::placement::{Errand, Input, Output};
 use protocol::ModelName;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use self::log::Log;
 use self::{
     host::{Host, Said},
     market::Market,
 };
-pub use self::log::Log;
 use crate::agenda::Agenda;
 
 /// Between two looks of a peer at how things are, as its shell takes them.
@@ -60,12 +60,37 @@ pub struct Config {
 /// What happens; peers and models by their number.
 #[derive(Debug, Clone)]
 enum Event {
-    Look { peer: usize, life: u32 },
-    Tick { peer: usize, life: u32 },
-    Found { peer: usize, life: u32, errand: Errand, model: usize },
-    Loaded { peer: usize, life: u32, errand: Errand, model: usize },
-    Dropped { peer: usize, life: u32, errand: Errand },
-    Heard { to: usize, of: usize, model: usize, said: Option<Said> },
+    Look {
+        peer: usize,
+        life: u32,
+    },
+    Tick {
+        peer: usize,
+        life: u32,
+    },
+    Found {
+        peer: usize,
+        life: u32,
+        errand: Errand,
+        model: usize,
+    },
+    Loaded {
+        peer: usize,
+        life: u32,
+        errand: Errand,
+        model: usize,
+    },
+    Dropped {
+        peer: usize,
+        life: u32,
+        errand: Errand,
+    },
+    Heard {
+        to: usize,
+        of: usize,
+        model: usize,
+        said: Option<Said>,
+    },
     Step,
     Churn,
     Return(usize),
@@ -121,7 +146,8 @@ impl PlacementSwarm {
     fn look_later(&mut self, peer: usize) {
         let life = self.hosts[peer].life;
         let offset = LOOK_EVERY.mul_f64(self.rng.random_range(0.0..1.0));
-        self.agenda.push(self.now + offset, Event::Look { peer, life });
+        self.agenda
+            .push(self.now + offset, Event::Look { peer, life });
     }
 
     /// Goes on for so long.
@@ -166,19 +192,30 @@ impl PlacementSwarm {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Look { peer, life } if self.is_alive(peer, life) => {
-                self.agenda.push(self.now + LOOK_EVERY, Event::Look { peer, life });
+                self.agenda
+                    .push(self.now + LOOK_EVERY, Event::Look { peer, life });
                 self.look(peer);
             }
             Event::Tick { peer, life } if self.is_alive(peer, life) => {
                 self.hosts[peer].ticks_at = None;
                 self.feed(peer, Input::Tick);
             }
-            Event::Found { peer, life, errand, model } if self.is_alive(peer, life) => {
+            Event::Found {
+                peer,
+                life,
+                errand,
+                model,
+            } if self.is_alive(peer, life) => {
                 self.on_found(peer, model);
                 self.look(peer);
                 self.feed(peer, Input::Found(errand));
             }
-            Event::Loaded { peer, life, errand, model } if self.is_alive(peer, life) => {
+            Event::Loaded {
+                peer,
+                life,
+                errand,
+                model,
+            } if self.is_alive(peer, life) => {
                 self.hosts[peer].load(model);
                 self.look(peer);
                 let cause = None;
@@ -187,7 +224,12 @@ impl PlacementSwarm {
             Event::Dropped { peer, life, errand } if self.is_alive(peer, life) => {
                 self.feed(peer, Input::Dropped(errand));
             }
-            Event::Heard { to, of, model, said } => self.hosts[to].hear(of, model, said),
+            Event::Heard {
+                to,
+                of,
+                model,
+                said,
+            } => self.hosts[to].hear(of, model, said),
             Event::Step => self.step(),
             Event::Churn => self.on_churn(),
             Event::Return(peer) => self.on_return(peer),
@@ -219,7 +261,12 @@ impl PlacementSwarm {
             Output::Find { errand, model } => {
                 let took = Duration::from_secs_f64(self.rng.random_range(0.4..1.5));
                 let model = self.number(&model);
-                let event = Event::Found { peer, life, errand, model };
+                let event = Event::Found {
+                    peer,
+                    life,
+                    errand,
+                    model,
+                };
                 self.agenda.push(self.now + took, event);
             }
             Output::Take { errand, model, .. } => {
@@ -231,8 +278,14 @@ impl PlacementSwarm {
                 };
                 self.log.on_take(peer, model, self.now, !is_stored);
                 self.hosts[peer].begin(model);
-                let event = Event::Loaded { peer, life, errand, model };
-                self.agenda.push(self.now + Duration::from_secs_f64(seconds), event);
+                let event = Event::Loaded {
+                    peer,
+                    life,
+                    errand,
+                    model,
+                };
+                self.agenda
+                    .push(self.now + Duration::from_secs_f64(seconds), event);
             }
             Output::Drop { errand, model, .. } => {
                 let model = self.number(&model);
@@ -272,7 +325,15 @@ impl PlacementSwarm {
         for to in self.shard(peer) {
             let after = Duration::from_secs_f64(self.rng.random_range(0.2..1.5));
             let (of, said) = (peer, says);
-            self.agenda.push(self.now + after, Event::Heard { to, of, model, said });
+            self.agenda.push(
+                self.now + after,
+                Event::Heard {
+                    to,
+                    of,
+                    model,
+                    said,
+                },
+            );
         }
     }
 
@@ -348,7 +409,15 @@ impl PlacementSwarm {
                 if self.hosts[to].knows(peer, model) {
                     let after = Duration::from_secs_f64(self.rng.random_range(5.0..60.0));
                     let (of, said) = (peer, None);
-                    self.agenda.push(self.now + after, Event::Heard { to, of, model, said });
+                    self.agenda.push(
+                        self.now + after,
+                        Event::Heard {
+                            to,
+                            of,
+                            model,
+                            said,
+                        },
+                    );
                 }
             }
         }

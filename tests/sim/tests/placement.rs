@@ -37,11 +37,22 @@ fn check(log: &Log) {
         log.unmet / log.requests,
         log.server_seconds / log.needed_seconds,
     );
-    assert_eq!(log.swings, [], "loaded and dropped twice within ten minutes");
-    assert!(log.promotions_per_need() <= 1.5, "{}", log.promotions_per_need());
+    assert_eq!(
+        log.swings,
+        [],
+        "loaded and dropped twice within ten minutes"
+    );
+    assert!(
+        log.promotions_per_need() <= 1.5,
+        "{}",
+        log.promotions_per_need()
+    );
     // Two seconds until it is heard of.
     let latest = log.taken_after.iter().max();
-    assert!(latest.is_some_and(|latest| *latest <= seconds(12)), "{latest:?}");
+    assert!(
+        latest.is_some_and(|latest| *latest <= seconds(12)),
+        "{latest:?}"
+    );
 }
 
 #[test]
@@ -101,9 +112,18 @@ fn forgers_fill_no_memory() {
     });
     swarm.run(seconds(1800));
     let log = swarm.log();
-    println!("{:?}", (5..8).map(|model| log.promotions_of(model)).collect::<Vec<_>>());
+    println!(
+        "{:?}",
+        (5..8)
+            .map(|model| log.promotions_of(model))
+            .collect::<Vec<_>>()
+    );
     for model in 5..8 {
-        assert!(swarm.servers(model).len() <= 20, "{:?}", swarm.servers(model));
+        assert!(
+            swarm.servers(model).len() <= 20,
+            "{:?}",
+            swarm.servers(model)
+        );
     }
     assert_eq!(log.swings, []);
     for model in 0..5 {

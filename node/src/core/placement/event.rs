@@ -41,7 +41,13 @@ pub struct Rate {
 impl Rate {
     /// A rate out of an estimate that others' records made; what is no number is nothing.
     pub fn new(per_second: f64, error: f64) -> Self {
-        let sound = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
+        let sound = |value: f64| {
+            if value.is_finite() {
+                value.max(0.0)
+            } else {
+                0.0
+            }
+        };
         Self {
             per_second: sound(per_second),
             error: sound(error),

@@ -111,7 +111,10 @@ mod tests {
         let (policy, now) = (Policy::default(), Instant::now());
         let mut history = History::default();
         let mut coming = served(1);
-        coming.coming = [protocol::NodeId::from(&ed25519_dalek::SigningKey::from_bytes(&[1; 32]))].into();
+        coming.coming = [protocol::NodeId::from(
+            &ed25519_dalek::SigningKey::from_bytes(&[1; 32]),
+        )]
+        .into();
         history.see(&coming, 0.0, &policy, now);
         assert!(!history.is_checked(now));
         history.see(&served(1), 0.0, &policy, now);

@@ -108,7 +108,10 @@ impl Placement {
     }
 
     fn is_idle(&self, model: &ModelName) -> bool {
-        self.scene.held.get(model).is_none_or(|held| held.leases == 0)
+        self.scene
+            .held
+            .get(model)
+            .is_none_or(|held| held.leases == 0)
     }
 
     /// The lot to leave fell and the swarm was asked.
@@ -131,7 +134,12 @@ impl Placement {
             // The others left at the same time.
             return self.set(model, Phase::Holding { calm: None });
         }
-        if self.scene.held.get(model).is_some_and(|held| held.is_owners) {
+        if self
+            .scene
+            .held
+            .get(model)
+            .is_some_and(|held| held.is_owners)
+        {
             // It stays for as long as its owner uses it.
             self.places.remove(model);
             return;

@@ -44,7 +44,10 @@ pub fn to_leave<R: Rng>(servers: u32, surplus: u32, rng: &mut R) -> Duration {
 /// for each model.
 pub fn rank(model: &ModelName, node: &NodeId) -> u64 {
     // FNV-1a, then the finaliser of SplitMix64: an order, not a secret.
-    let bytes = model.as_str().bytes().chain(node.as_bytes().iter().copied());
+    let bytes = model
+        .as_str()
+        .bytes()
+        .chain(node.as_bytes().iter().copied());
     let mut x = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

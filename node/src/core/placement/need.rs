@@ -106,7 +106,9 @@ fn sequences(served: &Served) -> f64 {
 
 /// Servers that have so many sequences.
 fn servers(wanted: f64, served: &Served) -> u32 {
-    let servers = (wanted / sequences(served)).ceil().clamp(0.0, f64::from(u32::MAX));
+    let servers = (wanted / sequences(served))
+        .ceil()
+        .clamp(0.0, f64::from(u32::MAX));
     #[expect(clippy::cast_possible_truncation, reason = "it was clamped")]
     let servers = servers as u32;
     servers

@@ -132,7 +132,9 @@ impl Placement {
                 self.redraw(&model, now, rng);
                 continue;
             }
-            let first = self.first_of_few(&model, now).unwrap_or_else(|| model.clone());
+            let first = self
+                .first_of_few(&model, now)
+                .unwrap_or_else(|| model.clone());
             if first != model {
                 self.redraw(&model, now, rng);
             }
@@ -173,7 +175,8 @@ impl Placement {
 
     /// Announcements that everybody heard: the swarm is asked who else serves or comes.
     fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let settled = self.named(|phase| matches!(phase, Phase::Announced { until } if *until <= now));
+        let settled =
+            self.named(|phase| matches!(phase, Phase::Announced { until } if *until <= now));
         for model in settled {
             let errand = self.errand();
             if let Some(place) = self.places.get_mut(&model) {
@@ -185,11 +188,15 @@ impl Placement {
 
     /// All is known that can be: this node takes the model on, or leaves it to others.
     pub(super) fn decide(&mut self, model: &ModelName, now: Instant, out: &mut Vec<Output>) {
-        let need = self.need(model, now).filter(|_| !self.gives_way(model, now));
+        let need = self
+            .need(model, now)
+            .filter(|_| !self.gives_way(model, now));
         if self.served(model).has_room() {
             // Who serves it was asked, and is there.
             let history = self.histories.get_mut(model);
-            history.into_iter().for_each(|history| history.note_checked(now));
+            history
+                .into_iter()
+                .for_each(|history| history.note_checked(now));
             self.places.remove(model);
             return;
         }

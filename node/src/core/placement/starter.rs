@@ -58,8 +58,14 @@ pub fn first(scene: &Scene, policy: &Policy) -> Option<First> {
         (is_fetched, Reverse(candidate.need_bytes), (*model).clone())
     });
     best.map(|(model, candidate)| match candidate.fetch_bytes {
-        0 => of(model, "it is here, and the most capable that fits the memory"),
-        _ => of(model, "nobody asks for anything; it is the most capable of the catalog that fits"),
+        0 => of(
+            model,
+            "it is here, and the most capable that fits the memory",
+        ),
+        _ => of(
+            model,
+            "nobody asks for anything; it is the most capable of the catalog that fits",
+        ),
     })
 }
 

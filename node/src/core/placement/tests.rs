@@ -113,7 +113,8 @@ impl World {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let mut out = Vec::new();
-            self.placement.handle(input, self.now, &mut self.rng, &mut out);
+            self.placement
+                .handle(input, self.now, &mut self.rng, &mut out);
             for output in out {
                 inputs.push(self.answer(&output));
                 if !matches!(output, Output::Find { .. }) {
@@ -155,7 +156,8 @@ impl World {
     fn show(&mut self) {
         let scene = Input::Scene(Box::new(self.scene.clone()));
         let mut out = Vec::new();
-        self.placement.handle(scene, self.now, &mut self.rng, &mut out);
+        self.placement
+            .handle(scene, self.now, &mut self.rng, &mut out);
         assert_eq!(out, [], "one thing at a time");
     }
 
@@ -169,7 +171,10 @@ impl World {
                 self.now = self.now.max(at);
                 self.input(Input::Tick);
                 let later = self.placement.next_deadline();
-                assert!(later.is_none_or(|later| later > self.now), "it stands still");
+                assert!(
+                    later.is_none_or(|later| later > self.now),
+                    "it stands still"
+                );
             }
             self.now = next;
         }
@@ -344,7 +349,10 @@ fn the_owners_wishes_win() {
     world.scene.candidates.clear();
     world.pass(30 * SECOND);
     assert!(world.account().1.contains("does not allow"));
-    world.scene.candidates.insert(name("m"), candidate(12_000_000));
+    world
+        .scene
+        .candidates
+        .insert(name("m"), candidate(12_000_000));
     world.pass(30 * SECOND);
     assert!(world.account().1.starts_with("it needs 12 MB"));
     world.scene.candidates.insert(name("m"), candidate(10));
@@ -389,7 +397,10 @@ fn what_nobody_asks_for_goes_after_the_keep_alive_and_a_notice() {
     assert_eq!(world.done, []);
     world.pass(2 * SECOND);
     assert!(world.placement.leaving().contains(&name("m")));
-    assert!(world.placement.kept().contains(&name("m")), "until the notice is over");
+    assert!(
+        world.placement.kept().contains(&name("m")),
+        "until the notice is over"
+    );
     world.pass(NOTICE);
     assert_eq!(world.dropped(), ["m"]);
     assert_eq!(world.account().0, "resting");
@@ -433,7 +444,10 @@ fn what_its_owner_uses_or_pins_is_not_let_go_from_here() {
     world.scene.held.insert(name("m"), used);
     world.pass(2 * STAY);
     assert_eq!(world.done, []);
-    assert!(world.placement.kept().is_empty(), "its owner's keep-alive holds");
+    assert!(
+        world.placement.kept().is_empty(),
+        "its owner's keep-alive holds"
+    );
     let mut world = World::holding();
     let pinned = Held {
         is_pinned: true,
@@ -511,16 +525,26 @@ fn a_node_without_a_model_begins_with_what_helps_most() {
     scene.candidates.insert(name("greedy"), catalog(30));
     assert_eq!(begun(&scene).as_deref(), Some("m"), "what is on the disk");
     scene.candidates.remove(&name("m"));
-    assert_eq!(begun(&scene).as_deref(), Some("fetched"), "half of the memory");
+    assert_eq!(
+        begun(&scene).as_deref(),
+        Some("fetched"),
+        "half of the memory"
+    );
     scene.asked.insert(name("greedy"), asked(0.5, 0.0));
     scene.served.insert(name("greedy"), served(1, &[]));
     assert_eq!(begun(&scene).as_deref(), Some("greedy"), "it is asked for");
     scene.asked.insert(name("fetched"), asked(0.1, 0.1));
-    assert_eq!(begun(&scene).as_deref(), Some("fetched"), "it lacks servers");
+    assert_eq!(
+        begun(&scene).as_deref(),
+        Some("fetched"),
+        "it lacks servers"
+    );
     scene.closed = Some("closed");
     assert_eq!(begun(&scene), None);
     scene.closed = None;
-    scene.candidates.retain(|model, _| model.as_str() == "large");
+    scene
+        .candidates
+        .retain(|model, _| model.as_str() == "large");
     assert_eq!(begun(&scene), None, "nothing fits");
 }
 

@@ -364,7 +364,11 @@ fn what_is_kept_does_not_age_and_makes_room_last() {
     let other = world.load("other", 4);
     world.handle(Input::Release(other));
     let (_, out) = world.acquire("third", 5);
-    assert_eq!(out, [Output::Unload(other)], "the owner's idle one goes first");
+    assert_eq!(
+        out,
+        [Output::Unload(other)],
+        "the owner's idle one goes first"
+    );
     world.handle(end(other));
     let (_, out) = world.acquire("whole", 10);
     assert_eq!(out, [], "the third is being loaded: nothing would do yet");

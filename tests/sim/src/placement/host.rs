@@ -39,7 +39,11 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(peer: usize, models: usize, rng: &mut StdRng) -> Self {
         let id = NodeId::from(&SigningKey::from_bytes(&rng.random()));
-        let memory = if peer % 5 < 3 { rng.random_range(1..3) } else { 0 };
+        let memory = if peer % 5 < 3 {
+            rng.random_range(1..3)
+        } else {
+            0
+        };
         Self {
             id,
             core: Placement::new(id, Policy::default()),
@@ -99,7 +103,9 @@ impl Host {
     }
 
     pub(super) fn knows(&self, of: usize, model: usize) -> bool {
-        self.heard.get(&model).is_some_and(|heard| heard.contains_key(&of))
+        self.heard
+            .get(&model)
+            .is_some_and(|heard| heard.contains_key(&of))
     }
 
     /// What it says of a model.
@@ -119,10 +125,16 @@ impl Host {
             ..Scene::default()
         };
         for (model, name) in models.iter().enumerate() {
-            scene.asked.extend(market.asked(model).map(|asked| (name.clone(), asked)));
-            scene.served.insert(name.clone(), self.served(model, market));
+            scene
+                .asked
+                .extend(market.asked(model).map(|asked| (name.clone(), asked)));
+            scene
+                .served
+                .insert(name.clone(), self.served(model, market));
             if self.memory > 0 {
-                scene.candidates.insert(name.clone(), self.candidate(model, market));
+                scene
+                    .candidates
+                    .insert(name.clone(), self.candidate(model, market));
             }
             if self.held.contains(&model) {
                 let held = Held {
@@ -140,7 +152,9 @@ impl Host {
         let heard = self.heard.get(&model);
         let of = |said| {
             let heard = heard.into_iter().flatten();
-            heard.filter(move |(_, known)| **known == said).map(|(of, _)| *of)
+            heard
+                .filter(move |(_, known)| **known == said)
+                .map(|(of, _)| *of)
         };
         let servers = u32::try_from(of(Said::Serving).count()).unwrap_or(u32::MAX);
         let sequences = servers * SEQUENCES;

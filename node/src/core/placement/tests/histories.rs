@@ -143,7 +143,10 @@ impl Outside {
             self.now = self.now.max(at);
             self.feed(Input::Tick);
             let later = self.placement.next_deadline();
-            assert!(later.is_none_or(|later| later > self.now), "it stands still");
+            assert!(
+                later.is_none_or(|later| later > self.now),
+                "it stands still"
+            );
         }
         self.now = end;
         self.show();
@@ -155,7 +158,8 @@ impl Outside {
 
     fn feed(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.placement.handle(input, self.now, &mut self.rng, &mut out);
+        self.placement
+            .handle(input, self.now, &mut self.rng, &mut out);
         for output in out {
             self.check(&output);
             match output {
@@ -179,7 +183,10 @@ impl Outside {
                 assert!(scene.candidates[model].need_bytes <= scene.free_bytes);
                 assert!(!scene.held.contains_key(model));
                 let served = scene.served.get(model);
-                assert!(!served.is_some_and(Served::has_room), "there is room elsewhere");
+                assert!(
+                    !served.is_some_and(Served::has_room),
+                    "there is room elsewhere"
+                );
                 let last = self.dropped.get(model).and_then(|times| times.last());
                 assert!(last.is_none_or(|last| *last + REST <= self.now), "too soon");
             }
@@ -188,7 +195,10 @@ impl Outside {
                 assert!(!held.is_owners && !held.is_pinned, "the owner uses it");
                 let is_last = scene.closed.is_none() && self.placement.is_last(model);
                 assert!(!is_last, "the last server of a model that is asked for");
-                self.dropped.entry(model.clone()).or_default().push(self.now);
+                self.dropped
+                    .entry(model.clone())
+                    .or_default()
+                    .push(self.now);
             }
         }
     }

@@ -28,8 +28,14 @@ fn few_of_any_number_act_and_soon() {
     for peers in [1, 4, 30, 1000, 5000] {
         for believed in [peers.div_ceil(4), peers, peers * 4] {
             let (acted, latest) = mean(peers, believed);
-            assert!(acted < 4.5, "{acted} of {peers} when {believed} were believed");
-            assert!(latest < 8.0, "{latest} s of {peers} when {believed} were believed");
+            assert!(
+                acted < 4.5,
+                "{acted} of {peers} when {believed} were believed"
+            );
+            assert!(
+                latest < 8.0,
+                "{latest} s of {peers} when {believed} were believed"
+            );
         }
     }
 }
