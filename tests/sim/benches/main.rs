@@ -2,8 +2,8 @@
 //! `tests/benches/RESULTS.md`. It asserts nothing: figures are for people.
 //!
 //! `swarms [WHAT [SIZE[,SIZE…] [SEED[,SEED…]]]]`, where WHAT is traffic, churn, partition, sybils,
-//! silent (Sybils that pass on nothing), cheats or demand; without arguments each of them. Four times as
-//! many Sybils come on top of the size.
+//! silent (Sybils that pass on nothing), cheats, demand or placement; without arguments each of them. Four
+//! times as many Sybils come on top of the size.
 
 #![expect(clippy::print_stdout, reason = "a report talks to the terminal")]
 
@@ -12,11 +12,12 @@ use std::time::Duration;
 use sim::{
     Kind, Purpose, Swarm,
     demand::{Config, DemandSwarm},
+    placement::{self, PlacementSwarm},
     scenario,
 };
 
 /// Of how many peers and from which seeds a run is reported unless told otherwise.
-const USUAL: [(&str, &[usize], &[u64]); 7] = [
+const USUAL: [(&str, &[usize], &[u64]); 8] = [
     ("traffic", &[100, 1_000, 10_000], &[1, 2, 3]),
     ("churn", &[1_000, 10_000], &[1, 2, 3]),
     ("partition", &[1_000, 10_000], &[1, 2, 3]),
@@ -24,6 +25,7 @@ const USUAL: [(&str, &[usize], &[u64]); 7] = [
     ("silent", &[200, 2_000], &[1, 2, 3]),
     ("cheats", &[1_000, 10_000], &[1, 2, 3]),
     ("demand", &[100, 1_000, 10_000], &[1, 2, 3]),
+    ("placement", &[100, 1_000], &[1, 2, 3]),
 ];
 
 fn main() {
@@ -57,6 +59,7 @@ fn heading(what: &str) -> String {
             )
         }
         "demand" => DEMAND.into(),
+        "placement" => PLACEMENT.into(),
         "partition" => "knows before | in it | after | oldest 5 % | wrong | evicted early".into(),
         "sybils" | "silent" => format!("{ALWAYS} | links | to Sybils"),
         "cheats" => format!(
@@ -76,6 +79,7 @@ fn row(what: &str, size: usize, seed: u64) -> String {
     match what {
         "traffic" => traffic(size, seed),
         "demand" => demand(size, seed),
+        "placement" => placement(size, seed),
         "partition" => partition(size, seed),
         "sybils" => sybils(size, 0.5, seed),
         "silent" => sybils(size, 0.0, seed),
@@ -156,6 +160,45 @@ fn demand(peers: usize, seed: u64) -> String {
         forged.forged,
         forgers as f64 * forged.cap,
         forged.arrivals.bias * 100.0
+    )
+}
+
+/// The columns of [`placement`].
+const PLACEMENT: &str = "needs | promotions each | fetched | drops | taken on after: median | latest | \
+                         served after: median | unmet | servers for each needed | swings";
+
+/// A third of the peers go for a while in ten minutes. Five models are asked for all the time; another one
+/// appears, doubles and is forgotten.
+fn placement(peers: usize, seed: u64) -> String {
+    let mut swarm = PlacementSwarm::new(placement::Config {
+        seed,
+        peers,
+        churn: 0.3,
+        rates: vec![0.05, 0.1, 0.3, 0.6, 1.5, 0.0],
+        forged: Vec::new(),
+    });
+    for rate in [0.0, 1.0, 2.0, 0.0] {
+        swarm.ask(5, rate);
+        swarm.run(Duration::from_secs(600));
+    }
+    let log = swarm.log();
+    let mut taken = log.taken_after.clone();
+    let mut served = log.served_after.clone();
+    taken.sort();
+    served.sort();
+    let middle = |times: &[Duration]| times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64);
+    let latest = taken.last().map_or(0.0, Duration::as_secs_f64);
+    format!(
+        "| {} | {:.2} | {} | {} | {:.1} s | {latest:.1} s | {:.1} s | {:.1} % | {:.2} | {} |",
+        log.needs,
+        log.promotions_per_need(),
+        log.fetched,
+        log.drops,
+        middle(&taken),
+        middle(&served),
+        log.unmet / log.requests * 100.0,
+        log.server_seconds / log.needed_seconds,
+        log.swings.len()
     )
 }
 
