@@ -186,7 +186,11 @@ fn placement(peers: usize, seed: u64) -> String {
     let mut served = log.served_after.clone();
     taken.sort();
     served.sort();
-    let middle = |times: &[Duration]| times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64);
+    let middle = |times: &[Duration]| {
+        times
+            .get(times.len() / 2)
+            .map_or(0.0, Duration::as_secs_f64)
+    };
     let latest = taken.last().map_or(0.0, Duration::as_secs_f64);
     format!(
         "| {} | {:.2} | {} | {} | {:.1} s | {latest:.1} s | {:.1} s | {:.1} % | {:.2} | {} |",

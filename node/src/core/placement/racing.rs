@@ -6,7 +6,7 @@ use protocol::ModelName;
 use rand::Rng;
 
 use super::need::{self, Need};
-use super::{Candidate, MAX_RACES, Output, Phase, Place, Placement, SETTLE, lot};
+use super::{Candidate, Form, MAX_RACES, Output, Phase, Place, Placement, SETTLE, lot};
 
 /// Where fewer peers than this for each server that is lacking could act, the one that helps most
 /// goes first, whichever lot fell.
@@ -103,7 +103,7 @@ impl Placement {
                     at: now + lot::to_take(candidate.rivals, need.servers, rng),
                 },
                 held_since: now,
-                why: text(&need),
+                why: text(&need, candidate.form),
             };
             self.places.insert(model, place);
         }
@@ -200,14 +200,14 @@ impl Placement {
             self.places.remove(model);
             return;
         }
-        let Some(need) = need else {
+        let Some((need, candidate)) = need.zip(self.room_for(model)) else {
             self.places.remove(model);
             return;
         };
         let errand = self.errand();
         if let Some(place) = self.places.get_mut(model) {
             place.phase = Phase::Taking { errand };
-            place.why = text(&need);
+            place.why = text(&need, candidate.form);
             out.push(Output::Take {
                 errand,
                 model: model.clone(),
@@ -217,13 +217,17 @@ impl Placement {
     }
 }
 
-fn text(need: &Need) -> String {
+fn text(need: &Need, form: Form) -> String {
     let servers = match need.servers {
         1 => "one server".to_owned(),
         more => format!("{more} servers"),
     };
+    let form = match form {
+        Form::Alone => "",
+        Form::Chain => "; it runs over several peers",
+    };
     format!(
-        "{:.1} requests a minute are not met; it lacks {servers}",
+        "{:.1} requests a minute are not met; it lacks {servers}{form}",
         need.unmet * 60.0
     )
 }
