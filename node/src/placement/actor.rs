@@ -59,7 +59,7 @@ impl Actor {
                 false => self.select(begins_at).await,
             };
             begins_at = begins_at.filter(|_| !is_beginning);
-            let scene = looking.look().await;
+            let scene = looking.look(is_beginning).await;
             self.apply(scene, input);
             self.show(fetched.borrow_and_update().clone());
             self.keep().await;

@@ -41,17 +41,21 @@ impl Looking {
         }
     }
 
-    /// How things are now.
-    pub(super) async fn look(&self) -> Scene {
+    /// How things are now. What could be held is looked at where it is asked for, or all of it.
+    pub(super) async fn look(&self, all: bool) -> Scene {
         let view = self.network.view();
         let loaded = self.residency.view().borrow().clone();
         let demand = self.network.demand();
         let mut absent = self.silent.nodes(tokio::time::Instant::now().into_std());
         absent.insert(self.network.own());
+        let asked: BTreeMap<ModelName, Asked> = demand
+            .iter()
+            .map(|demand| (demand.model.clone(), asked_of(demand)))
+            .collect();
         Scene {
-            asked: demand.iter().map(|d| (d.model.clone(), asked(d))).collect(),
+            candidates: self.candidates(&view, &asked, all).await,
+            asked,
             served: served(&view.peers, &absent, self.network.is_private()),
-            candidates: self.candidates(&view).await,
             held: self.held(&loaded),
             free_bytes: loaded.free_bytes,
             closed: self.closed(),
@@ -80,10 +84,17 @@ impl Looking {
         held.collect()
     }
 
-    async fn candidates(&self, view: &View) -> BTreeMap<ModelName, Candidate> {
+    async fn candidates(
+        &self,
+        view: &View,
+        asked: &BTreeMap<ModelName, Asked>,
+        all: bool,
+    ) -> BTreeMap<ModelName, Candidate> {
         let mut candidates = BTreeMap::new();
+        let is_meant = |model: &ModelName| all || asked.contains_key(model);
         for stored in self.models.list() {
             if let Ok(model) = stored.name.parse::<ModelName>()
+                && is_meant(&model)
                 && self.may_hold(&model)
                 && let Ok(examined) = self.residency.examine(&model).await
                 && examined.name == model
@@ -103,7 +114,9 @@ impl Looking {
             }
         }
         for entry in Catalog::builtin().entries() {
-            if let Some((model, candidate)) = self.of_catalog(entry, view) {
+            if let Some((model, candidate)) = self.of_catalog(entry, view)
+                && is_meant(&model)
+            {
                 candidates.entry(model).or_insert(candidate);
             }
         }
@@ -131,7 +144,7 @@ impl Looking {
     }
 }
 
-fn asked(demand: &Demand) -> Asked {
+fn asked_of(demand: &Demand) -> Asked {
     let rate = |estimate: &Estimate| Rate::new(estimate.per_second, estimate.error);
     Asked {
         arrivals: rate(&demand.arrivals),
