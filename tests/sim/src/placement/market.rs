@@ -88,7 +88,7 @@ impl Market {
         let each = f64::from(SEQUENCES) / self.policy.request_seconds;
         let capacity = servers as f64 * each;
         let unmet = (rate - capacity).max(0.0);
-        let decay = 1.0 - (-1.0 / self.policy.half_life.as_secs_f64()).exp2();
+        let decay = 1.0 - (-1.0_f64 / self.policy.half_life.as_secs_f64()).exp2();
         let forged = self.forged.get(model).copied().unwrap_or_default();
         let known = &mut self.models[model];
         known.arrivals += decay * (rate + forged - known.arrivals);
