@@ -2,6 +2,8 @@
 //! node that has none. What it is asked is answered by a peer, the same as that peer would say
 //! itself; and when the peer is killed in the middle of an answer, another goes on with it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -140,6 +142,7 @@ async fn ask_in_vain(node: &Node) -> Result<()> {
     loop {
         let answer = api::client()?.post(&url).json(&body).send().await?;
         ensure!(answer.status() == 404, "{}", answer.status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
