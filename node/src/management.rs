@@ -11,8 +11,8 @@ use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DemandReport, DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
-    PullRequest, StoredModel, SwarmStatus,
+    DemandReport, DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport,
+    PullEvent, PullRequest, StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;

@@ -25,9 +25,9 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use self::asked::Demands;
 use self::asked::{Counting, Pending};
 use self::heads::Heads;
-pub use self::asked::Demands;
 pub use self::own::OwnHeads;
 use crate::core::ranking::{Ask, Level, Offer, PromptSize};
 use crate::core::relay::Relay;

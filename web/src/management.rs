@@ -18,8 +18,8 @@ use crate::{
     body::Own,
     error::ApiError,
     manage::{
-        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PlanReport, PullEvent,
-        PullRequest, StoredModel, SwarmStatus,
+        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PlanReport,
+        PullEvent, PullRequest, StoredModel, SwarmStatus,
     },
     sse::{self, Events, Flow, Transcript},
     state::App,

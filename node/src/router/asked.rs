@@ -218,7 +218,9 @@ mod tests {
         tokio::spawn(async move {
             for event in events {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                out.send(GenerateEvent { event: Some(event) }).await.unwrap();
+                out.send(GenerateEvent { event: Some(event) })
+                    .await
+                    .unwrap();
             }
         });
         let mut came = 0;
@@ -241,12 +243,18 @@ mod tests {
         let finished = || Event::Finished(Finished::default());
         let lost = || Event::Failed(failure(ErrorCode::WorkerLost));
         let cases = [
-            (vec![started(), delta(), delta(), finished()], vec![served(2)]),
+            (
+                vec![started(), delta(), delta(), finished()],
+                vec![served(2)],
+            ),
             (vec![started(), finished()], vec![served(2)]),
             (vec![delta(), lost()], vec![served(1)]),
             (vec![started(), lost()], vec![Asked::Unmet]),
             (vec![started()], vec![Asked::Unmet]),
-            (vec![Event::Failed(failure(ErrorCode::InvalidRequest))], vec![]),
+            (
+                vec![Event::Failed(failure(ErrorCode::InvalidRequest))],
+                vec![],
+            ),
         ];
         for (events, expected) in cases {
             assert_eq!(answer(events.clone()).await.0, expected, "{events:?}");
@@ -264,7 +272,10 @@ mod tests {
             let mut metrics = String::new();
             counting.write_metrics(&mut metrics);
             let shown = reason(code).map(|reason| format!("reason=\"{reason}\"}} 1"));
-            assert!(shown.is_none_or(|shown| metrics.contains(&shown)), "{metrics}");
+            assert!(
+                shown.is_none_or(|shown| metrics.contains(&shown)),
+                "{metrics}"
+            );
         }
     }
 

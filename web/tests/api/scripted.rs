@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use web::{
     Backend, Drained, GenerateStream, Management, ModelCard, Readiness, Server, WebConfig,
     manage::{
-        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelDemand, NodeStatus, PlanReport, PullEvent, PullRequest,
-        StoredModel, SwarmStatus,
+        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelDemand, NodeStatus, PlanReport,
+        PullEvent, PullRequest, StoredModel, SwarmStatus,
     },
 };
 

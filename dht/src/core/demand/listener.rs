@@ -244,7 +244,11 @@ impl Listener {
             true => crowd.met.max(f64::from(peers)),
             false => crowd.met,
         };
-        Crowd { met, peers, ..crowd }
+        Crowd {
+            met,
+            peers,
+            ..crowd
+        }
     }
 
     /// What the swarm asks for, this node's own users included.
