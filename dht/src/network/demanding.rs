@@ -19,7 +19,9 @@ use protocol::{
 };
 use tokio::sync::watch;
 
-use super::{actor::Actor, behaviour::Behaviour, config::Config, gossip::score_topic, standing::Limited};
+use super::{
+    actor::Actor, behaviour::Behaviour, config::Config, gossip::score_topic, standing::Limited,
+};
 use crate::{
     core::{
         adverts::{Moment, Stamp, Verdict},
@@ -151,7 +153,11 @@ impl Actor {
     pub(super) fn drive_demanding(&mut self, at: Moment) {
         let peers = self.sharding.local_size().unwrap_or_default();
         let demanding = &mut self.demanding;
-        if demanding.listener.next_deadline().is_some_and(|due| due <= at.now) {
+        if demanding
+            .listener
+            .next_deadline()
+            .is_some_and(|due| due <= at.now)
+        {
             demanding.listener.handle_timeout(at.now);
             demanding.is_stale = true;
         }

@@ -20,7 +20,11 @@ impl TryFrom<&wire::Demand> for Record {
         if !(demand.chance > 0.0 && demand.chance <= 1.0) {
             return Err(field("chance", "above 0, at most 1"));
         }
-        let models = demand.models.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+        let models = demand
+            .models
+            .iter()
+            .map(check)
+            .collect::<Result<Vec<_>, _>>()?;
         let names: BTreeSet<_> = models.iter().map(|asking| &asking.model).collect();
         if names.len() < models.len() {
             return Err(DemandError::Duplicate);

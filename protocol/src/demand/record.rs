@@ -36,7 +36,9 @@ pub struct Asking {
 impl Record {
     /// Whether somebody asked in vain.
     pub fn is_unmet(&self) -> bool {
-        self.models.iter().any(|asking| asking.unmet_per_second > 0.0)
+        self.models
+            .iter()
+            .any(|asking| asking.unmet_per_second > 0.0)
     }
 }
 

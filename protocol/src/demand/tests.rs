@@ -117,7 +117,17 @@ fn fields_are_bounded() {
     let (chance, arrivals) = ("chance", "arrivals_per_second");
     let unmet = "unmet_per_second";
     let expected = [
-        chance, chance, chance, chance, arrivals, arrivals, arrivals, arrivals, unmet, unmet, unmet,
+        chance,
+        chance,
+        chance,
+        chance,
+        arrivals,
+        arrivals,
+        arrivals,
+        arrivals,
+        unmet,
+        unmet,
+        unmet,
         "waiting_millis",
     ];
     assert_eq!(names, expected);
@@ -128,10 +138,16 @@ fn models_are_named_once_each_and_few() {
     assert_eq!(refused(|d| d.models.clear()), DemandError::Count(0));
     let many = refused(|d| d.models = vec![d.models[0].clone(); MAX_DEMAND_MODELS + 1]);
     assert_eq!(many, DemandError::Count(MAX_DEMAND_MODELS + 1));
-    assert_eq!(refused(|d| d.models.push(d.models[1].clone())), DemandError::Duplicate);
+    assert_eq!(
+        refused(|d| d.models.push(d.models[1].clone())),
+        DemandError::Duplicate
+    );
     let model = refused(|d| d.models[1].model = "../x".into());
     assert!(matches!(model, DemandError::Model(_)));
-    assert!(matches!(refused(|d| d.swarm = "A".into()), DemandError::Swarm(_)));
+    assert!(matches!(
+        refused(|d| d.swarm = "A".into()),
+        DemandError::Swarm(_)
+    ));
 }
 
 #[test]
@@ -163,11 +179,16 @@ fn coins_are_even() {
     for _ in 0..10_000 {
         let coin = period.coin(&lab(), &node(1));
         assert!((0.0..1.0).contains(&coin));
-        let tenth = (1..10).filter(|tenth| coin >= f64::from(*tenth) / 10.0).count();
+        let tenth = (1..10)
+            .filter(|tenth| coin >= f64::from(*tenth) / 10.0)
+            .count();
         tenths[tenth] += 1;
         period = period.next();
     }
-    assert!(tenths.iter().all(|count| (850..1150).contains(count)), "{tenths:?}");
+    assert!(
+        tenths.iter().all(|count| (850..1150).contains(count)),
+        "{tenths:?}"
+    );
 }
 
 proptest! {

@@ -134,7 +134,9 @@ impl DemandSwarm {
         let ears = (0..config.peers.clamp(1, MOST_EARS))
             .map(|_| Listener::new(NodeId::from(&key()), swarm.clone(), base));
         let ears = ears.collect();
-        let peers = (0..config.peers).map(|_| Peer::new(key(), &swarm)).collect();
+        let peers = (0..config.peers)
+            .map(|_| Peer::new(key(), &swarm))
+            .collect();
         let forgers = (0..config.forgers).map(|_| Forger::new(key())).collect();
         let mut new = Self {
             config,
@@ -165,7 +167,8 @@ impl DemandSwarm {
             let name = if rng.random_bool(0.7) { HOT } else { WARM };
             peer.habits.push(Habit::new(name, per_second, served()));
             if rng.random_bool(self.config.missing) {
-                peer.habits.push(Habit::new(MISSED, per_second, Asked::Unmet));
+                peer.habits
+                    .push(Habit::new(MISSED, per_second, Asked::Unmet));
             }
         }
     }

@@ -117,7 +117,11 @@ fn where_all_begin_at_once_the_burst_is_bounded_and_the_need_is_known() {
     swarm.lose();
     swarm.run(seconds(10));
     let report = swarm.report();
-    println!("{:?}, burst {:.0} a second", report.arrivals, report.burst());
+    println!(
+        "{:?}, burst {:.0} a second",
+        report.arrivals,
+        report.burst()
+    );
     assert!(report.burst() < 800.0);
 }
 

@@ -186,7 +186,7 @@ impl Turn {
             Draw::Open => true,
             Draw::Silent { is_unmet } => !is_unmet && is_any_unmet(asking),
             Draw::Told { sayings, unmet, .. } => {
-                let told = |model| unmet.get(model).copied().unwrap_or_default();
+                let told = |model: &ModelName| unmet.get(model).copied().unwrap_or_default();
                 let grew = |asking: &Asking| asking.unmet_per_second > 2.0 * told(&asking.model);
                 *sayings < MAX_SAYINGS && asking.iter().any(grew)
             }

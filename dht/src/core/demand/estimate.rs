@@ -45,7 +45,10 @@ pub fn estimate<'a>(
             sum.add(asking, share, probability);
         }
     }
-    let mut all: Vec<Demand> = sums.into_iter().map(|(model, sum)| sum.demand(model)).collect();
+    let mut all: Vec<Demand> = sums
+        .into_iter()
+        .map(|(model, sum)| sum.demand(model))
+        .collect();
     all.sort_by(|one, other| {
         let rates = |demand: &Demand| (demand.unmet.per_second, demand.arrivals.per_second);
         let ((unmet, arrived), (than, those)) = (rates(one), rates(other));
@@ -77,7 +80,10 @@ fn cap(samples: &Samples<'_>) -> f64 {
 
 /// Requests a second of one author, above zero.
 fn total(record: &Record) -> f64 {
-    let arrivals = record.models.iter().map(|asking| asking.arrivals_per_second);
+    let arrivals = record
+        .models
+        .iter()
+        .map(|asking| asking.arrivals_per_second);
     arrivals.sum()
 }
 
@@ -105,7 +111,11 @@ impl Sum {
     }
 
     fn demand(&self, model: &ModelName) -> Demand {
-        let mean = if self.served > 0.0 { self.waited / self.served } else { 0.0 };
+        let mean = if self.served > 0.0 {
+            self.waited / self.served
+        } else {
+            0.0
+        };
         let mean = mean.min(MAX_DEMAND_WAIT.as_secs_f64());
         Demand {
             model: model.clone(),

@@ -24,7 +24,7 @@ use crate::{
     demand::Demand,
 };
 
-/// Authors that are kept: both samples, and [`SURPLUS`] times as many while very many begin at once.
+/// Authors that are kept: both samples, and four times as many while very many begin at once.
 /// At 500 bytes a record 1 MiB; with the longest records 18 MiB.
 pub const MAX_AUTHORS: usize = 1024;
 

@@ -114,12 +114,20 @@ impl Tally {
         };
         let (arrivals, unmet) = (per_second(tally.arrived), per_second(tally.unmet));
         let served = tally.arrived - tally.unmet;
-        let mean = if served > 0.0 { tally.waited / served } else { 0.0 };
+        let mean = if served > 0.0 {
+            tally.waited / served
+        } else {
+            0.0
+        };
         let mean = mean.min(MAX_DEMAND_WAIT.as_secs_f64());
         (arrivals >= NEGLIGIBLE).then(|| Asking {
             model: model.clone(),
             arrivals_per_second: arrivals,
-            unmet_per_second: if unmet < NEGLIGIBLE { 0.0 } else { unmet.min(arrivals) },
+            unmet_per_second: if unmet < NEGLIGIBLE {
+                0.0
+            } else {
+                unmet.min(arrivals)
+            },
             waiting: Duration::try_from_secs_f64(mean).unwrap_or_default(),
         })
     }

@@ -41,7 +41,7 @@ impl Crowd {
 
     /// How long an author with this coin waits with what it has to tell. Were the whole swarm to begin
     /// at once, those below the sample's share of it go first, and those whose coins are twice as large
-    /// each [`DOUBLING`] later: by then the first were heard, and the others' chance has fallen.
+    /// half a second later each time: by then the first were heard, and the others' chance has fallen.
     pub fn wait(&self, coin: f64) -> Duration {
         let doublings = (coin * f64::from(self.peers) / SAMPLE).max(1.0).log2();
         DOUBLING.mul_f64(doublings).min(LONGEST_WAIT)

@@ -65,7 +65,9 @@ fn of<'a>(demand: &'a [Demand], name: &str) -> &'a Demand {
 }
 
 fn seeded(seed: u64) -> StdRng {
-    let given = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let given = std::env::var("SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed = given.unwrap_or(seed);
     println!("SEED={seed}");
     StdRng::seed_from_u64(seed)
@@ -75,7 +77,11 @@ fn seeded(seed: u64) -> StdRng {
 fn population(size: u32, rng: &mut StdRng) -> Vec<Record> {
     let author = |_| {
         let rate = rng.random_range(0.02..0.08);
-        let unmet = if rng.random_bool(0.3) { rate / 2.0 } else { 0.0 };
+        let unmet = if rng.random_bool(0.3) {
+            rate / 2.0
+        } else {
+            0.0
+        };
         record(1.0, vec![asking("hot", rate, unmet)])
     };
     (0..size).map(author).collect()
@@ -112,12 +118,18 @@ fn the_mean_is_right_and_so_is_its_error() {
     let mut rng = seeded(1);
     for size in [1, 20, 64, 85, 200, 3000] {
         let population = population(size, &mut rng);
-        let truth: f64 = population.iter().map(|r| r.models[0].arrivals_per_second).sum();
+        let truth: f64 = population
+            .iter()
+            .map(|r| r.models[0].arrivals_per_second)
+            .sum();
         let (mut sum, mut squares, mut claimed, mut within) = (0.0, 0.0, 0.0, 0);
         const TRIALS: u32 = 600;
         for _ in 0..TRIALS {
             let found = estimated(&told(&population, &mut rng));
-            let arrivals = found.first().map(|demand| demand.arrivals).unwrap_or_default();
+            let arrivals = found
+                .first()
+                .map(|demand| demand.arrivals)
+                .unwrap_or_default();
             let off = arrivals.per_second - truth;
             sum += off;
             squares += off * off;
@@ -126,27 +138,42 @@ fn the_mean_is_right_and_so_is_its_error() {
         }
         let trials = f64::from(TRIALS);
         let (mean, variance, claimed) = (sum / trials, squares / trials, claimed / trials);
-        println!("{size}: truth {truth:.3}, mean off {mean:.5}, error {:.4}, claimed {:.4}, within two {within}",
-            variance.sqrt(), claimed.sqrt());
-        assert!(mean.abs() <= 4.0 * (variance / trials).sqrt() + 1e-9 * truth, "biased");
+        println!(
+            "{size}: truth {truth:.3}, mean off {mean:.5}, error {:.4}, claimed {:.4}, within two {within}",
+            variance.sqrt(),
+            claimed.sqrt()
+        );
+        assert!(
+            mean.abs() <= 4.0 * (variance / trials).sqrt() + 1e-9 * truth,
+            "biased"
+        );
         assert!((variance.sqrt() - claimed.sqrt()).abs() <= 0.15 * variance.sqrt() + 1e-6 * truth);
         assert!(within >= TRIALS * 9 / 10);
         // An eighth is the bound where all count the same; here rates differ.
-        assert!(variance.sqrt() <= 0.15 * truth, "an error of {}", variance.sqrt() / truth);
+        assert!(
+            variance.sqrt() <= 0.15 * truth,
+            "an error of {}",
+            variance.sqrt() / truth
+        );
     }
 }
 
 #[test]
 fn where_everybody_is_heard_nothing_is_estimated() {
     let models = || vec![asking("a", 0.03, 0.01), asking("b", 0.01, 0.0)];
-    let heard: Vec<_> = (0..60).map(|n| (f64::from(n) / 60.0, record(1.0, models()))).collect();
+    let heard: Vec<_> = (0..60)
+        .map(|n| (f64::from(n) / 60.0, record(1.0, models())))
+        .collect();
     let found = estimated(&heard);
     let first = &found[0];
     assert_eq!(first.model, model("a"), "what is missed comes first");
     assert!((first.arrivals.per_second - 1.8).abs() < 1e-9);
     assert!((first.unmet.per_second - 0.6).abs() < 1e-9);
     assert_eq!((first.arrivals.error, first.unmet.error), (0.0, 0.0));
-    assert_eq!((first.authors, first.waiting), (60, Duration::from_millis(500)));
+    assert_eq!(
+        (first.authors, first.waiting),
+        (60, Duration::from_millis(500))
+    );
     assert!((of(&found, "b").arrivals.per_second - 0.6).abs() < 1e-9);
 }
 
@@ -156,9 +183,15 @@ fn the_own_users_count_for_themselves() {
     let others = record(0.5, vec![asking("both", 0.01, 0.0)]);
     let found = estimate(&own, [(0.25, &others)]);
     let mine = of(&found, "mine");
-    assert_eq!((mine.unmet.per_second, mine.unmet.error, mine.authors), (5.0, 0.0, 1));
+    assert_eq!(
+        (mine.unmet.per_second, mine.unmet.error, mine.authors),
+        (5.0, 0.0, 1)
+    );
     let both = of(&found, "both");
-    assert!((both.arrivals.per_second - 0.52).abs() < 1e-9, "0.5 here, 0.01 twice: {both:?}");
+    assert!(
+        (both.arrivals.per_second - 0.52).abs() < 1e-9,
+        "0.5 here, 0.01 twice: {both:?}"
+    );
     assert_eq!(both.authors, 3);
     assert!(estimate(&[], []).is_empty());
 }
@@ -168,8 +201,14 @@ fn a_fifth_of_the_identities_adds_no_more_than_its_cap() {
     let mut rng = seeded(2);
     for size in [16, 80, 800, 4000] {
         let population = population(size, &mut rng);
-        let truth: f64 = population.iter().map(|r| r.models[0].arrivals_per_second).sum();
-        let mut rates: Vec<f64> = population.iter().map(|r| r.models[0].arrivals_per_second).collect();
+        let truth: f64 = population
+            .iter()
+            .map(|r| r.models[0].arrivals_per_second)
+            .sum();
+        let mut rates: Vec<f64> = population
+            .iter()
+            .map(|r| r.models[0].arrivals_per_second)
+            .collect();
         rates.sort_by(f64::total_cmp);
         let forgers = size / 4;
         // Their own numbers count for the middle, too, so it is of a higher one.
@@ -189,21 +228,35 @@ fn a_fifth_of_the_identities_adds_no_more_than_its_cap() {
             forged += of(&found, "forged").arrivals.per_second / f64::from(TRIALS);
         }
         println!("{size}: honest {honest:.3} of {truth:.3}, forged {forged:.3}, cap {cap:.3} each");
-        assert!(forged <= f64::from(forgers) * cap * 1.15, "{forged} of {forgers}");
-        assert!((honest - truth).abs() <= 0.1 * truth, "{honest} is not {truth}");
+        assert!(
+            forged <= f64::from(forgers) * cap * 1.15,
+            "{forged} of {forgers}"
+        );
+        assert!(
+            (honest - truth).abs() <= 0.1 * truth,
+            "{honest} is not {truth}"
+        );
     }
 }
 
 #[test]
 fn nobody_weighs_more_by_its_own_word() {
     let mut heard: Vec<_> = (0..40)
-        .map(|n| (f64::from(n) / 40.0, record(1.0, vec![asking("hot", 0.02, 0.0)])))
+        .map(|n| {
+            (
+                f64::from(n) / 40.0,
+                record(1.0, vec![asking("hot", 0.02, 0.0)]),
+            )
+        })
         .collect();
     let before = estimated(&heard)[0].arrivals.per_second;
     // Drawn by luck, and by its word with a chance of one in a hundred thousand.
     heard.push((1e-6, record(1e-5, vec![asking("hot", 0.02, 0.0)])));
     let after = estimated(&heard)[0].arrivals.per_second;
-    assert!((after - before - 0.02).abs() < 1e-9, "{before} became {after}");
+    assert!(
+        (after - before - 0.02).abs() < 1e-9,
+        "{before} became {after}"
+    );
 }
 
 #[test]
@@ -273,7 +326,11 @@ fn names_that_clients_make_up_take_bounded_room() {
     }
     let asking = rates.asking(now);
     assert_eq!(asking.len(), MAX_DEMAND_MODELS);
-    assert_eq!(asking[0].model, model("wanted"), "what is missed comes first, and stays");
+    assert_eq!(
+        asking[0].model,
+        model("wanted"),
+        "what is missed comes first, and stays"
+    );
 }
 
 struct Teller {
@@ -307,16 +364,24 @@ impl Teller {
     }
 
     fn poll(&mut self) {
-        if self.author.next_deadline().is_none_or(|due| self.at.now < due) {
+        if self
+            .author
+            .next_deadline()
+            .is_none_or(|due| self.at.now < due)
+        {
             return;
         }
         let asking = self.rates.asking(self.at.now);
         if let Some((record, stamp)) = self.author.poll(asking, &self.crowd, self.at) {
             let period = Period::ending(&self.own, stamp.expires).unwrap();
-            self.told.push((record, period, stamp.sequence, self.at.now));
+            self.told
+                .push((record, period, stamp.sequence, self.at.now));
         }
         let due = self.author.next_deadline();
-        assert!(due.is_none_or(|due| due > self.at.now), "a deadline that has passed");
+        assert!(
+            due.is_none_or(|due| due > self.at.now),
+            "a deadline that has passed"
+        );
     }
 
     fn pass(&mut self, time: Duration) {
@@ -340,9 +405,15 @@ fn alone_a_node_tells_at_once_and_then_in_each_period() {
         teller.ask("a", SERVED);
     }
     let periods: Vec<_> = teller.told.iter().map(|told| told.1).collect();
-    assert!(periods.windows(2).all(|two| two[1] == two[0].next()), "{periods:?}");
+    assert!(
+        periods.windows(2).all(|two| two[1] == two[0].next()),
+        "{periods:?}"
+    );
     assert!(periods.len() >= 10);
-    assert!(teller.told.windows(2).all(|two| two[0].2 < two[1].2), "sequences grow");
+    assert!(
+        teller.told.windows(2).all(|two| two[0].2 < two[1].2),
+        "sequences grow"
+    );
     for (record, _, _, _) in &teller.told {
         assert_eq!(Record::try_from(&Said::from(record)).as_ref(), Ok(record));
     }
@@ -354,7 +425,10 @@ fn a_node_that_is_asked_nothing_tells_nothing_and_sleeps() {
     assert_eq!(teller.author.next_deadline(), None);
     teller.ask("a", SERVED);
     teller.pass(Duration::from_secs(3600));
-    assert!(teller.told.len() <= 11, "one request is told for nine minutes");
+    assert!(
+        teller.told.len() <= 11,
+        "one request is told for nine minutes"
+    );
     assert_eq!(teller.author.next_deadline(), None);
 }
 
@@ -408,7 +482,10 @@ fn what_grows_is_told_anew_within_bounds() {
     for (_, period, _, _) in &teller.told {
         *by_period.entry(*period).or_insert(0) += 1;
     }
-    assert!(by_period.values().all(|count| *count <= MAX_SAYINGS), "{by_period:?}");
+    assert!(
+        by_period.values().all(|count| *count <= MAX_SAYINGS),
+        "{by_period:?}"
+    );
     assert!(by_period.values().any(|count| *count > 1), "growth is told");
     let close = |two: &[(Record, Period, Sequence, Instant)]| {
         two[0].1 == two[1].1 && two[1].3 - two[0].3 < Duration::from_secs(5)
@@ -425,11 +502,18 @@ fn where_all_begin_at_once_small_coins_go_first() {
     let waits = [1e-4, 0.002, 0.01, 0.1, 0.5, 0.99].map(|coin| crowd.wait(coin));
     assert_eq!(waits[0], Duration::ZERO);
     assert!(waits.is_sorted() && waits[5] <= DEMAND_LEAD && waits[5] > Duration::from_secs(2));
-    assert_eq!(Crowd::default().wait(0.99), Duration::ZERO, "nobody else is there");
+    assert_eq!(
+        Crowd::default().wait(0.99),
+        Duration::ZERO,
+        "nobody else is there"
+    );
     let mut teller = Teller::new(1, crowd);
     teller.ask("a", Asked::Unmet);
     teller.pass(2 * DEMAND_LEAD);
-    assert!((1..=2).contains(&teller.told.len()), "in this period, or the next");
+    assert!(
+        (1..=2).contains(&teller.told.len()),
+        "in this period, or the next"
+    );
 }
 
 #[test]
@@ -457,7 +541,11 @@ impl Ear {
     fn pass(&mut self, time: Duration) {
         self.at.now += time;
         self.at.unix = self.at.unix.saturating_add(time);
-        if self.listener.next_deadline().is_some_and(|due| due <= self.at.now) {
+        if self
+            .listener
+            .next_deadline()
+            .is_some_and(|due| due <= self.at.now)
+        {
             self.listener.handle_timeout(self.at.now);
         }
     }
@@ -478,13 +566,20 @@ impl Ear {
 
     fn heard(&self) -> f64 {
         let demand = self.listener.demand(&[], self.at.now);
-        demand.first().map_or(0.0, |demand| demand.arrivals.per_second)
+        demand
+            .first()
+            .map_or(0.0, |demand| demand.arrivals.per_second)
     }
 }
 
 /// Signed, and believed in form: whoever makes it may give it any expiry.
 fn sign(author: u32, sequence: u64, expires: UnixMillis, record: &Record) -> Verified<Said> {
-    let signed = Signed::sign(&key(author), Sequence(sequence), expires, &Said::from(record));
+    let signed = Signed::sign(
+        &key(author),
+        Sequence(sequence),
+        expires,
+        &Said::from(record),
+    );
     let then = UnixMillis(expires.0.saturating_sub(1));
     signed.unwrap().verify(then).unwrap()
 }
@@ -496,7 +591,10 @@ fn usual(rate: f64) -> Record {
 #[test]
 fn the_newest_of_an_author_counts_and_replays_do_not() {
     let mut ear = Ear::new();
-    let (first, second) = (ear.said(1, 5, 0, &usual(0.01)), ear.said(1, 6, 0, &usual(0.02)));
+    let (first, second) = (
+        ear.said(1, 5, 0, &usual(0.01)),
+        ear.said(1, 6, 0, &usual(0.02)),
+    );
     assert_eq!(ear.listener.handle(&first, ear.at), Outcome::Taken);
     assert_eq!(ear.listener.handle(&first, ear.at), Outcome::Duplicate);
     assert_eq!(ear.listener.handle(&second, ear.at), Outcome::Taken);
@@ -512,7 +610,9 @@ fn the_next_period_waits_for_its_turn() {
     let mut ear = Ear::new();
     assert_eq!(ear.hear(1, 5, &usual(0.01)), Outcome::Taken);
     let next = ear.said(1, 6, 1, &usual(0.03));
-    let left = Period::at(&id(1), ear.at.unix).ends().saturating_since(ear.at.unix);
+    let left = Period::at(&id(1), ear.at.unix)
+        .ends()
+        .saturating_since(ear.at.unix);
     ear.pass(left.saturating_sub(DEMAND_LEAD));
     assert_eq!(ear.listener.handle(&next, ear.at), Outcome::Taken);
     assert_eq!(ear.heard(), 0.01, "the present one still counts");
@@ -525,7 +625,10 @@ fn a_record_from_the_future_is_refused() {
     let mut ear = Ear::new();
     let early = ear.said(1, 5, 3, &usual(0.01));
     let outcome = ear.listener.handle(&early, ear.at);
-    assert_eq!((outcome.verdict(), outcome), (Verdict::Ignore, Outcome::Early));
+    assert_eq!(
+        (outcome.verdict(), outcome),
+        (Verdict::Ignore, Outcome::Early)
+    );
     assert!(ear.listener.is_empty());
 }
 
@@ -534,7 +637,10 @@ fn who_says_two_things_at_once_is_shunned() {
     let mut ear = Ear::new();
     assert_eq!(ear.hear(1, 5, &usual(0.01)), Outcome::Taken);
     let outcome = ear.hear(1, 5, &usual(0.02));
-    assert_eq!((outcome.verdict(), outcome), (Verdict::Accept, Outcome::Equivocation));
+    assert_eq!(
+        (outcome.verdict(), outcome),
+        (Verdict::Accept, Outcome::Equivocation)
+    );
     assert_eq!(ear.hear(1, 6, &usual(0.01)), Outcome::Shunned);
     assert_eq!(ear.heard(), 0.0);
     ear.pass(SHUN);
@@ -547,7 +653,10 @@ fn who_was_not_drawn_or_is_off_the_beat_is_nobody() {
     let coin = Period::at(&id(1), UNIX).coin(&lab(), &id(1));
     let chance = coin.max(f64::MIN_POSITIVE);
     let against = record(chance, vec![asking("a", 0.01, 0.0)]);
-    assert_eq!(ear.hear(1, 5, &against), Outcome::Malformed(DemandError::NotDrawn));
+    assert_eq!(
+        ear.hear(1, 5, &against),
+        Outcome::Malformed(DemandError::NotDrawn)
+    );
     let ends = Period::at(&id(1), UNIX).ends();
     let off = sign(1, 5, UnixMillis(ends.0 - 1), &usual(0.01));
     let outcome = ear.listener.handle(&off, ear.at);
@@ -566,7 +675,9 @@ fn who_was_not_drawn_or_is_off_the_beat_is_nobody() {
 fn an_author_says_so_much_and_no_more() {
     let mut ear = Ear::new();
     let outcomes: Vec<_> = (1..=8).map(|n| ear.hear(1, n, &usual(0.01))).collect();
-    let taken = outcomes.iter().filter(|outcome| **outcome == Outcome::Taken);
+    let taken = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Outcome::Taken);
     assert_eq!(taken.count(), usize::try_from(MAX_SAYINGS).unwrap());
     assert_eq!(outcomes[7], Outcome::TooOften);
     assert!(ear.heard() > 0.0);
@@ -582,9 +693,16 @@ fn who_tells_against_the_crowd_is_not_passed_on_and_the_table_is_bounded() {
         assert!(ear.listener.len() <= MAX_AUTHORS);
     }
     let late = &outcomes[3000..];
-    let passed = late.iter().filter(|outcome| **outcome == Outcome::Taken).count();
+    let passed = late
+        .iter()
+        .filter(|outcome| **outcome == Outcome::Taken)
+        .count();
     assert!(late.contains(&Outcome::Surplus));
-    assert!(passed * 3 < late.len(), "{passed} of {} were passed on", late.len());
+    assert!(
+        passed * 3 < late.len(),
+        "{passed} of {} were passed on",
+        late.len()
+    );
     let crowd = ear.listener.crowd(ear.at.now + Duration::from_secs(1));
     assert!((3500.0..=8500.0).contains(&crowd.met), "{crowd:?}");
 }

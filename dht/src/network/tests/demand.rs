@@ -66,7 +66,8 @@ async fn a_node_alone_knows_its_own_demand() {
     let missed = until_missed(&node, "org/model").await;
     assert!(missed.unmet.per_second > 0.005 && missed.unmet.per_second < 0.006);
     let waited = Duration::from_secs(2);
-    node.network.asked(model("org/served"), Asked::Served { waited });
+    node.network
+        .asked(model("org/served"), Asked::Served { waited });
     let mut shown = node.network.demand.clone();
     let served = |demand: &Arc<[Demand]>| demand.iter().any(|demand| demand.waiting == waited);
     let known = tokio::time::timeout(PATIENCE, shown.wait_for(served)).await;

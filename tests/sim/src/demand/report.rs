@@ -100,7 +100,8 @@ impl Report {
         let hot = of(HOT).map(|demand| demand.arrivals).unwrap_or_default();
         self.arrivals.add(hot.per_second, hot.error, all(HOT).0);
         let missed = of(MISSED).map(|demand| demand.unmet).unwrap_or_default();
-        self.unmet.add(missed.per_second, missed.error, all(MISSED).1);
+        self.unmet
+            .add(missed.per_second, missed.error, all(MISSED).1);
         self.forged += of(FORGED).map_or(0.0, |demand| demand.arrivals.per_second);
         self.looks += 1.0;
     }
