@@ -13,7 +13,7 @@ use web::manage::{Fetching, PlacedModel, PlacementReport};
 use super::errands::Hands;
 use super::looking::Looking;
 use super::{Moving, Shown};
-use crate::core::placement::{Input, Output, Placement, Policy, Scene};
+use crate::core::placement::{Input, Placement, Policy, Scene};
 
 /// How often it is looked at how things are: a model without a server waits so long before anybody
 /// draws lots.

@@ -55,7 +55,7 @@ impl Placement {
                 self.part(model, now);
             }
             Phase::Holding { calm } => self.look_at(model, calm, now, rng),
-            Phase::Parting { until } if until <= now => self.end_parting(model, now, out),
+            Phase::Parting { until } if until <= now => self.end_parting(model, out),
             _ => {}
         }
         if let Phase::Holding { calm: Some(calm) } = self.phase(model)
@@ -128,7 +128,7 @@ impl Placement {
         self.set(model, Phase::Parting { until });
     }
 
-    fn end_parting(&mut self, model: &ModelName, now: Instant, out: &mut Vec<Output>) {
+    fn end_parting(&mut self, model: &ModelName, out: &mut Vec<Output>) {
         let is_closed = self.scene.closed;
         if is_closed.is_none() && self.is_last(model) {
             // The others left at the same time.
