@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/reconcile.proto",
         "proto/weights.proto",
         "proto/board.proto",
+        "proto/demand.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

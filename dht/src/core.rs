@@ -6,6 +6,7 @@ pub mod channels;
 pub mod clock;
 pub mod connections;
 pub mod coordinates;
+pub mod demand;
 pub mod groups;
 pub mod join;
 pub mod membership;

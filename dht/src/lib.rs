@@ -7,6 +7,7 @@ pub mod admission;
 pub mod board;
 pub mod candidates;
 pub mod core;
+pub mod demand;
 pub mod eager;
 mod frames;
 pub mod gate;

@@ -12,6 +12,7 @@ mod boarding;
 mod boards;
 mod command;
 mod config;
+mod demanding;
 mod finding;
 mod gossip;
 mod grouping;
@@ -47,6 +48,7 @@ pub use self::{
 };
 use crate::{
     core::membership::{Credential, ListError},
+    demand::{Asked, Demand},
     lease::{self, LeaseError},
     streams::Stream,
     view::View,
@@ -106,6 +108,7 @@ pub struct Network {
     profile: Arc<watch::Sender<Profile>>,
     view: watch::Receiver<Arc<View>>,
     kept: watch::Receiver<Kept>,
+    demand: watch::Receiver<Arc<[Demand]>>,
     is_private: bool,
 }
 
@@ -133,6 +136,7 @@ impl Network {
             profile: Arc::new(profile),
             view: shown.view,
             kept: shown.kept,
+            demand: shown.demand,
             is_private,
         };
         let ended = async {
@@ -168,6 +172,19 @@ impl Network {
     /// Says what this node is now; the swarm is told as soon as a change is worth it.
     pub fn set_profile(&self, profile: Profile) {
         self.profile.send_replace(profile);
+    }
+
+    /// What the swarm asks for, this node's own users included: what is missed most first, then what
+    /// is asked for most. Half a second old at most.
+    pub fn demand(&self) -> Vec<Demand> {
+        self.demand.borrow().to_vec()
+    }
+
+    /// Says what became of a request of one of this node's users. Of very many at once some go
+    /// uncounted.
+    pub fn asked(&self, model: ModelName, asked: Asked) {
+        // A full queue or an ended task: nobody waits for this.
+        let _ = self.commands.try_send(Command::Asked { model, asked });
     }
 
     /// What a private swarm brings that is to be kept over a restart, and when it changes.

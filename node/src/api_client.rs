@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use web::manage::{
-    DeviceStatus, LoadedModel, NodeStatus, PlanReport, PullEvent, StoredModel, SwarmStatus,
+    DemandReport, DeviceStatus, LoadedModel, NodeStatus, PlacementReport, PlanReport, PullEvent,
+    StoredModel, SwarmStatus,
 };
 
 pub use self::chat::{Chunk, Question, Turn};
@@ -171,6 +172,14 @@ impl Client {
         self.json(self.request(Method::GET, &path)).await
     }
 
+    /// What the node takes on for the swarm, and why.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn placement(&self) -> Result<PlacementReport, ClientError> {
+        self.json(self.request(Method::GET, "/api/placement")).await
+    }
+
     /// Removes a model; answers the bytes freed.
     ///
     /// # Errors
@@ -192,6 +201,14 @@ impl Client {
     pub async fn reload_swarm(&self) -> Result<(), ClientError> {
         let request = self.request(Method::POST, "/api/swarm/reload");
         self.send(request).await.map(|_| ())
+    }
+
+    /// What the swarm asks for.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn demand(&self) -> Result<DemandReport, ClientError> {
+        self.json(self.request(Method::GET, "/api/demand")).await
     }
 
     /// Measures the devices.

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod config_show;
 mod connect;
+mod demand;
 mod doctor;
 mod exit;
 #[cfg(feature = "llama")]
@@ -15,6 +16,7 @@ mod join;
 mod mcp;
 mod models;
 mod peers;
+mod placement;
 mod plan;
 mod pull;
 mod status;
@@ -59,6 +61,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<Exit, CliError>
         Command::Ps(args) => status::ps(&args, terminal),
         Command::Status(args) => status::status(&args, terminal),
         Command::Peers(args) => peers::run(&args, terminal),
+        Command::Demand(args) => demand::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
         Command::Bench(args) => bench::run(&args, terminal),
         #[cfg(feature = "llama")]

@@ -7,8 +7,10 @@
 
 mod board;
 mod closest;
+mod placement;
 mod secret;
 mod settings;
+mod slot;
 mod source;
 mod swarm;
 mod value;
@@ -28,6 +30,7 @@ pub use self::source::{Folders, Source, System};
 pub use self::swarm::{DEFAULT_SWARM_PORT, ListenAddress, ListenConfig, SwarmConfig};
 use crate::board::BoardConfig;
 use crate::cli::args::Flags;
+use crate::placement::PlacementConfig;
 use crate::router::PrivacyPolicy;
 use crate::serving::ServingConfig;
 
@@ -69,6 +72,8 @@ pub struct Config {
     pub residency: ResidencyConfig,
     /// How other peers are served.
     pub serving: ServingConfig,
+    /// What is hosted for the swarm without being told.
+    pub placement: PlacementConfig,
     /// Where models are kept and fetched from.
     pub models: ModelsConfig,
     /// Which boards are followed and how much of them is kept.
@@ -354,6 +359,7 @@ impl Config {
             engine: EngineConfig::default(),
             residency: ResidencyConfig::default(),
             serving: ServingConfig::default(),
+            placement: PlacementConfig::default(),
             models: ModelsConfig::default(),
             board: BoardConfig::default(),
             log_format: None,

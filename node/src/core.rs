@@ -1,5 +1,7 @@
 //! Decisions: plain structs with time and randomness handed in. No I/O, no tasks, no clock.
 
+pub mod abilities;
+pub mod auto;
 pub mod board;
 pub mod deployment;
 pub mod fairness;
@@ -9,6 +11,7 @@ pub mod guests;
 pub mod hedging;
 pub mod leases;
 pub mod pace;
+pub mod placement;
 pub mod planner;
 pub mod profile;
 pub mod ranking;

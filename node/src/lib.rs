@@ -22,6 +22,7 @@ pub mod logging;
 pub mod management;
 pub mod models;
 pub mod peers;
+pub mod placement;
 pub mod planning;
 pub mod profile;
 pub mod residency;

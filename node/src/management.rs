@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use dht::core::demand::HALF_LIFE;
 use dht::network::Network;
 use protocol::{ModelName, NodeId};
 use tokio::sync::{mpsc, watch};
 use web::manage::{
-    DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlanReport, PullEvent,
-    PullRequest, StoredModel, SwarmStatus,
+    DemandReport, DeviceStatus, LoadedModel, ManageError, Management, NodeStatus, PlacementReport,
+    PlanReport, PullEvent, PullRequest, StoredModel, SwarmStatus,
 };
 
 use crate::config::Effective;
@@ -41,6 +42,8 @@ pub struct NodeManagement {
     pub started: Instant,
     /// Told when the files of the private swarm changed; whoever runs the swarm listens.
     pub swarm_changes: watch::Sender<()>,
+    /// What is taken on for the swarm, and why.
+    pub placement: watch::Receiver<PlacementReport>,
     /// Where the API listens; set once it does.
     pub api: OnceLock<SocketAddr>,
 }
@@ -157,6 +160,21 @@ impl Management for NodeManagement {
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError> {
         let report = self.sources().report(model).await;
         report.map_err(|error| plan_error(&error))
+    }
+
+    async fn placement(&self) -> PlacementReport {
+        self.placement.borrow().clone()
+    }
+
+    async fn demand(&self) -> DemandReport {
+        let models = match &self.network {
+            Some(network) => swarm::demand(network, &self.residency.loaded().await),
+            None => Vec::new(),
+        };
+        DemandReport {
+            half_life_seconds: HALF_LIFE.as_secs(),
+            models,
+        }
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use protocol::advert::Abilities;
 use protocol::generate::{EmbedRequest, EmbedResponse, Failure, GenerateRequest};
 use protocol::{ModelName, NodeId};
 use web::backend::GenerateStream;
@@ -34,6 +35,8 @@ pub struct RemoteHead {
     pub is_member: bool,
     /// How it is reached.
     pub path: Path,
+    /// What the model can do.
+    pub abilities: Abilities,
 }
 
 /// How a peer is reached.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::profile::{Facts, Figures, Served, build};
 use crate::devices::Devices;
+use crate::placement::Moving;
 use crate::residency::{Residency, Seen, View};
 use crate::serving::{Serving, ServingConfig};
 use crate::speeds::Speeds;
@@ -38,6 +39,8 @@ pub struct Sources {
     pub serving: Serving,
     /// The devices.
     pub devices: Arc<Devices>,
+    /// What is taken on for the swarm and let go.
+    pub moving: watch::Receiver<Moving>,
 }
 
 impl Sources {
@@ -65,11 +68,13 @@ impl Sources {
     async fn run(self, sender: &watch::Sender<Profile>) {
         let mut view = self.residency.view();
         let mut speeds = self.residency.speeds().changes();
+        let mut moving = self.moving.clone();
         loop {
             let devices = self.devices.figures().await;
             // What changes from here on is seen in the next round.
             view.mark_unchanged();
             speeds.mark_unchanged();
+            moving.mark_unchanged();
             let profile = build(&self.facts(devices));
             sender.send_if_modified(|said| {
                 let changed = *said != profile;
@@ -83,6 +88,7 @@ impl Sources {
                 tokio::select! {
                     changed = view.changed() => changed,
                     changed = speeds.changed() => changed,
+                    Ok(()) = moving.changed() => Ok(()),
                 }
             };
             match tokio::time::timeout(REFRESH, changed).await {
@@ -107,13 +113,15 @@ impl Sources {
             },
             own_percent: self.config.own_percent,
             served: self.served(&view),
+            coming: self.moving.borrow().coming.iter().cloned().collect(),
         }
     }
 
     /// Models that answer now and that peers may use; those that stay first.
     fn served(&self, view: &View) -> Vec<Served> {
+        let leaving = self.moving.borrow().leaving.clone();
         let offered = view.models.iter().filter(|(model, seen)| {
-            let offered = self.serving.offers(model, view);
+            let offered = self.serving.offers(model, view) && !leaving.contains(*model);
             seen.ready && offered
         });
         let speeds = self.residency.speeds();
@@ -133,6 +141,7 @@ impl Sources {
             leases: seen.leases,
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             speed: speeds.of(model),
+            abilities: seen.abilities,
         }
     }
 }

@@ -10,6 +10,7 @@ mod life;
 mod view;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,11 +140,22 @@ pub struct Setup {
     pub drain: Duration,
 }
 
+/// For whom a model is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patron {
+    /// The node's own user.
+    Owner,
+    /// Another peer's request.
+    Guest,
+    /// The swarm, by the placement.
+    Swarm,
+}
+
 enum Command {
     Acquire {
         ticket: Ticket,
         examined: Examined,
-        guest: bool,
+        patron: Patron,
         reply: oneshot::Sender<Result<Lease, Refusal>>,
     },
     Unload {
@@ -151,6 +163,7 @@ enum Command {
         done: oneshot::Sender<()>,
     },
     Pin(ModelName),
+    Keep(BTreeSet<ModelName>),
     Lent(u64),
     Loaded(oneshot::Sender<Vec<LoadedModel>>),
 }
@@ -197,7 +210,7 @@ impl Residency {
     /// # Errors
     /// See [`AcquireError`].
     pub async fn acquire(&self, model: &ModelName) -> Result<Lease, AcquireError> {
-        self.acquire_as(model, false).await
+        self.acquire_as(model, Patron::Owner).await
     }
 
     /// The same for another peer's request: it evicts nothing, and an absent model is loaded only
@@ -206,10 +219,18 @@ impl Residency {
     /// # Errors
     /// See [`AcquireError`].
     pub async fn acquire_for_guest(&self, model: &ModelName) -> Result<Lease, AcquireError> {
-        self.acquire_as(model, true).await
+        self.acquire_as(model, Patron::Guest).await
     }
 
-    async fn acquire_as(&self, model: &ModelName, guest: bool) -> Result<Lease, AcquireError> {
+    /// The same for the swarm, by the placement: without a gap to guests' loads.
+    ///
+    /// # Errors
+    /// See [`AcquireError`].
+    pub async fn acquire_for_swarm(&self, model: &ModelName) -> Result<Lease, AcquireError> {
+        self.acquire_as(model, Patron::Swarm).await
+    }
+
+    async fn acquire_as(&self, model: &ModelName, patron: Patron) -> Result<Lease, AcquireError> {
         let examined = self.loader.examine(model).await?;
         let name = examined.name.clone();
         let refused = |refusal| AcquireError::Refused {
@@ -221,7 +242,7 @@ impl Residency {
         let command = Command::Acquire {
             ticket: wait.ticket(),
             examined,
-            guest,
+            patron,
             reply,
         };
         let sent = self.commands.send(command).await;
@@ -235,6 +256,12 @@ impl Residency {
     pub async fn pin(&self, model: &ModelName) {
         // Without the task no model is kept anyway.
         let _ = self.commands.send(Command::Pin(model.clone())).await;
+    }
+
+    /// These models are not let go for age from now on, and for room only after all others.
+    pub async fn keep(&self, models: BTreeSet<ModelName>) {
+        // Without the task nothing is let go anyway.
+        let _ = self.commands.send(Command::Keep(models)).await;
     }
 
     /// Stages for other peers' chains take so many bytes of the same memory from now on.

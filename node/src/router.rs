@@ -16,6 +16,8 @@ use web::backend::{Backend, GenerateStream, ModelCard, Readiness};
 use web::manage::StoredModel;
 
 mod answer;
+mod asked;
+mod auto;
 mod embed;
 mod heads;
 mod metrics;
@@ -24,6 +26,8 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use self::asked::Demands;
+use self::asked::{Counting, Pending};
 use self::heads::Heads;
 pub use self::own::OwnHeads;
 use crate::core::ranking::{Ask, Level, Offer, PromptSize};
@@ -72,6 +76,8 @@ pub struct Router {
     privacy: PrivacyPolicy,
     /// What peers are served is counted there.
     serving: Option<Serving>,
+    /// Who is told what the users of this node ask for.
+    counting: Option<Counting>,
     /// Unix seconds.
     started: u64,
 }
@@ -92,6 +98,7 @@ impl Router {
             ready,
             privacy: PrivacyPolicy::default(),
             serving: None,
+            counting: None,
             started: (surroundings.now)(),
         }
     }
@@ -111,6 +118,15 @@ impl Router {
     pub fn with_serving(self, serving: Serving) -> Self {
         Self {
             serving: Some(serving),
+            ..self
+        }
+    }
+
+    /// The same, telling somebody what the users of this node ask for.
+    #[must_use]
+    pub fn with_demands(self, demands: Arc<dyn Demands>) -> Self {
+        Self {
+            counting: Some(Counting::new(demands)),
             ..self
         }
     }
@@ -204,6 +220,54 @@ impl Backend for Router {
     }
 
     async fn generate(&self, mut request: GenerateRequest) -> Result<GenerateStream, Failure> {
+        self.name_model(&mut request).await?;
+        match self.pending(&request.model, request.privacy()).await {
+            None => self.answer(request).await,
+            Some(pending) => pending.watch(self.answer(request).await),
+        }
+    }
+
+    async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
+        self.name_embedder(&mut request).await?;
+        let pending = self.pending(&request.model, request.privacy()).await;
+        let embedded = self.embedding(request).await;
+        if let Some(mut pending) = pending {
+            match &embedded {
+                Ok(_) => pending.on_served(),
+                Err(failure) => pending.on_failure(failure),
+            }
+        }
+        embedded
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.ready.borrow().clone()
+    }
+
+    fn write_metrics(&self, out: &mut String) {
+        self.own.write_metrics(out);
+        if let Some(serving) = &self.serving {
+            serving.write_metrics(out);
+        }
+        if let Some(counting) = &self.counting {
+            counting.write_metrics(out);
+        }
+    }
+}
+
+impl Router {
+    /// A request of one of this node's users, if it is counted: whatever stays on this machine is
+    /// nobody else's business, not even that it was asked for.
+    async fn pending(&self, name: &str, privacy: Privacy) -> Option<Pending> {
+        let counting = self.counting.as_ref()?;
+        if self.level(privacy) == Level::Local {
+            return None;
+        }
+        let model: ModelName = name.parse().ok()?;
+        Some(counting.begin(self.own.full_name(model).await))
+    }
+
+    async fn answer(&self, mut request: GenerateRequest) -> Result<GenerateStream, Failure> {
         let level = self.level(request.privacy());
         request.privacy = shown(level).into();
         let Some(rivals) = self.rivals(&request.model, level).await else {
@@ -225,7 +289,7 @@ impl Backend for Router {
         Ok(receiver)
     }
 
-    async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
+    async fn embedding(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Failure> {
         let level = self.level(request.privacy());
         request.privacy = shown(level).into();
         let Some(rivals) = self.rivals(&request.model, level).await else {
@@ -238,17 +302,6 @@ impl Backend for Router {
             .rank()
             .map_err(|nobody| refusal::of_nobody(nobody, &request.model))?;
         embed::run(&reach, choices, request).await
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.ready.borrow().clone()
-    }
-
-    fn write_metrics(&self, out: &mut String) {
-        self.own.write_metrics(out);
-        if let Some(serving) = &self.serving {
-            serving.write_metrics(out);
-        }
     }
 }
 

@@ -191,6 +191,20 @@ impl Serving {
         self.shared.rules.check_model(model, presence).is_ok()
     }
 
+    /// Whether peers may use this model once it is loaded.
+    pub fn would_offer(&self, model: &ModelName) -> bool {
+        let presence = Presence {
+            is_loaded: true,
+            is_pinned: false,
+        };
+        self.shared.rules.check_model(model, presence).is_ok()
+    }
+
+    /// Whether peers are served that the owner trusts, or does not know.
+    pub fn serves_peers(&self, is_trusted: bool) -> bool {
+        self.shared.rules.check_peer(is_trusted).is_ok()
+    }
+
     /// Appends the metrics in the OpenMetrics text format, without `# EOF`.
     pub fn write_metrics(&self, out: &mut String) {
         let crowd = self.shared.desk.crowd();

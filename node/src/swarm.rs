@@ -26,7 +26,7 @@ pub use self::offering::ChainSide;
 use self::offering::Services;
 pub use self::setup::SwarmSetup;
 pub(crate) use self::setup::configured_proof;
-pub use self::status::status;
+pub use self::status::{demand, status};
 use crate::board::Keeper;
 use crate::config::ListenConfig;
 use crate::serving::Serving;
@@ -60,6 +60,11 @@ pub struct Joined {
 }
 
 impl Joined {
+    /// What ends it.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Begins to join the swarm.
     ///
     /// # Errors

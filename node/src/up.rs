@@ -3,6 +3,7 @@
 
 mod boards;
 mod chains;
+mod offer;
 mod parts;
 mod pinned;
 
@@ -94,6 +95,8 @@ pub struct Listening {
     pub model: Option<String>,
     /// Requests need a key.
     pub needs_key: bool,
+    /// Without a model it takes on one by itself.
+    pub takes_on: bool,
 }
 
 /// Runs a node until it is told to stop. `announce` is called once, when requests are answered.
@@ -184,6 +187,7 @@ async fn serve(
         api,
         model: parts.example_model(),
         needs_key: config.api.key.is_some(),
+        takes_on: parts.takes_on(),
     });
     let preload = parts.preload();
     parts.refuse_after(shutdown.clone());

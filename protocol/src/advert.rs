@@ -19,8 +19,8 @@ use crate::{
 
 pub use error::AdvertError;
 pub use profile::{
-    AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice, NodeRole, Place,
-    Profile,
+    Abilities, AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice,
+    NodeRole, Place, Profile,
 };
 pub use query::{QueryError, ReplyError};
 pub use wire::{Advert, AdvertQuery, AdvertReply, DeviceKind, Nat};

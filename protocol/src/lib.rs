@@ -7,6 +7,7 @@
 pub mod advert;
 pub mod board;
 pub mod chain;
+pub mod demand;
 pub mod digest;
 pub mod envelope;
 pub mod frame;

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+mod demand;
+
+pub use demand::*;
+
 /// A `GenerateRequest` or `EmbedRequest` between peers: a million tokens of text are 4 MB. Decoding
 /// makes at most about 16 bytes out of one (a repeated empty message), so 128 MiB at worst.
 pub const MAX_REQUEST_BYTES: usize = 8 << 20;
@@ -149,6 +153,9 @@ pub const MAX_MODEL_LAYERS: u32 = 4096;
 
 /// Deployments that one peer heads: each costs memory on several machines.
 pub const MAX_ADVERT_DEPLOYMENTS: usize = 16;
+
+/// Models that one peer is about to serve: it takes on one or two at a time.
+pub const MAX_ADVERT_COMING: usize = 4;
 
 /// Sessions that a deployment runs or holds in its queue.
 pub const MAX_DEPLOYMENT_SESSIONS: u32 = 65_536;

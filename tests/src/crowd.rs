@@ -16,7 +16,7 @@ use dht::{
 use ed25519_dalek::SigningKey;
 use protocol::{
     ModelName,
-    advert::{Deployed, NodeRole, Profile},
+    advert::{Abilities, Deployed, NodeRole, Profile},
     names::SwarmName,
 };
 use rand::RngExt;
@@ -107,6 +107,7 @@ fn deployed(model: &ModelName) -> Deployed {
         queued: 0,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: Some(50.0),
+        abilities: Abilities::default(),
     }
 }
 

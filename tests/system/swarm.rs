@@ -2,6 +2,8 @@
 //! node that has none. What it is asked is answered by a peer, the same as that peer would say
 //! itself; and when the peer is killed in the middle of an answer, another goes on with it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -123,6 +125,49 @@ async fn a_node_without_a_model_answers_with_a_peers() -> Result<()> {
         assert!(peers.iter().all(|peer| *peer == expected), "{peers:?}");
         assert!(!peers.is_empty(), "the answer names its peer");
     }
+    Ok(())
+}
+
+/// What a node's picture of the demand says of a model.
+fn demand<'a>(report: &'a Value, model: &str) -> Option<&'a Value> {
+    let models = report["models"].as_array().into_iter().flatten();
+    models.into_iter().find(|demand| demand["model"] == model)
+}
+
+/// Asks for a model that nobody has, again and again.
+async fn ask_in_vain(node: &Node) -> Result<()> {
+    let url = format!("{}/v1/chat/completions", node.url);
+    let mut body = question(0.0);
+    body["model"] = "org/nobody".into();
+    loop {
+        let answer = api::client()?.post(&url).json(&body).send().await?;
+        ensure!(answer.status() == 404, "{}", answer.status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_answers_is_known_to_all() -> Result<()> {
+    let swarm = Swarm::start()?;
+    let server = swarm.server("server", QUIC)?;
+    let asker = swarm.node("asker", &["--client"])?;
+    until_it_lists(&asker, MODEL, true).await?;
+    let is_missed = |report: &Value| {
+        let missed = demand(report, "org/nobody");
+        missed.is_some_and(|missed| missed["unmet_per_second"].as_f64() > Some(0.0))
+    };
+    tokio::select! {
+        known = until(&server, "/api/demand", is_missed) => known?,
+        asked = ask_in_vain(&asker) => return asked,
+    };
+    // What is answered is asked for, not missed, and had a time to its first token.
+    ask(&asker, 0.0, |_, _| {}).await?;
+    let is_asked = |report: &Value| demand(report, MODEL).is_some();
+    let report = until(&asker, "/api/demand", is_asked).await?;
+    let served = demand(&report, MODEL).context("it is there")?;
+    assert_eq!(served["unmet_per_second"], 0.0, "{served}");
+    assert!(served["waiting_ms"].as_f64() > Some(0.0), "{served}");
+    assert_eq!(served["heads"], 1, "{served}");
     Ok(())
 }
 

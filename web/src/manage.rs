@@ -14,6 +14,8 @@
 //! | `POST /api/swarm/reload` | | `{}`, once the swarm was told |
 //! | `POST /api/bench` | | `[DeviceStatus]` |
 //! | `GET /api/plan?model=NAME` | | [`PlanReport`] |
+//! | `GET /api/placement` | | [`PlacementReport`] |
+//! | `GET /api/demand` | | [`DemandReport`] |
 //! | `GET /api/config` | | TOML, `text/plain` |
 //!
 //! Errors are the error object of the OpenAI API.
@@ -24,8 +26,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+mod demand;
+mod placement;
 mod plan;
 
+pub use self::demand::{DemandReport, ModelDemand};
+pub use self::placement::{Fetching, PlacedModel, PlacementReport};
 pub use self::plan::{LeftOut, PlanPrediction, PlanReport, PlannedStage};
 
 /// A model file in the store or in use from its place.
@@ -271,6 +277,10 @@ pub trait Management: Send + Sync + 'static {
     async fn reload_swarm(&self) -> Result<(), ManageError>;
     /// Who would hold a model that is on disk here, and how fast it would be. Nothing is loaded.
     async fn plan(&self, model: &str) -> Result<PlanReport, ManageError>;
+    /// What the node takes on for the swarm, and why.
+    async fn placement(&self) -> PlacementReport;
+    /// What the swarm asks for; nothing where the node is in none.
+    async fn demand(&self) -> DemandReport;
     /// Measures the devices (again) and answers the figures.
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError>;
     /// The effective configuration as TOML, secrets hidden.

@@ -18,8 +18,8 @@ use crate::{
     body::Own,
     error::ApiError,
     manage::{
-        DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus, PlanReport, PullEvent,
-        PullRequest, StoredModel, SwarmStatus,
+        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelName, NodeStatus,
+        PlacementReport, PlanReport, PullEvent, PullRequest, StoredModel, SwarmStatus,
     },
     sse::{self, Events, Flow, Transcript},
     state::App,
@@ -38,6 +38,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/peers", get(peers))
         .route("/api/swarm/reload", post(reload_swarm))
         .route("/api/plan", get(plan))
+        .route("/api/placement", get(placement))
+        .route("/api/demand", get(demand))
         .route("/api/bench", post(bench))
         .route("/api/config", get(config))
 }
@@ -147,6 +149,14 @@ async fn plan(
         )
     })?;
     Ok(Json(app.management.plan(&query.model).await?))
+}
+
+async fn placement(State(app): State<Arc<App>>) -> Json<PlacementReport> {
+    Json(app.management.placement().await)
+}
+
+async fn demand(State(app): State<Arc<App>>) -> Json<DemandReport> {
+    Json(app.management.demand().await)
 }
 
 async fn bench(State(app): State<Arc<App>>) -> Result<Json<Vec<DeviceStatus>>, ApiError> {

@@ -220,6 +220,20 @@ const OPERATIONS: &[Operation] = &[
         ),
     ),
     operation(
+        "get",
+        "/api/placement",
+        "What the node takes on for the swarm, and why",
+        None,
+        Some("Object"),
+    ),
+    operation(
+        "get",
+        "/api/demand",
+        "What the swarm asks for, estimated",
+        None,
+        Some("Demand"),
+    ),
+    operation(
         "post",
         "/api/bench",
         "Measure the devices",

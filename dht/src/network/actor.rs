@@ -20,6 +20,7 @@ use super::{
     boarding::Boarding,
     command::Command,
     config::Config,
+    demanding::{self, Demanding},
     finding::Finding,
     grouping::Grouping,
     joining::Joining,
@@ -64,12 +65,14 @@ pub(super) struct Actor {
     pub(super) viewing: Viewing,
     pub(super) admitting: Admitting,
     pub(super) boarding: Boarding,
+    pub(super) demanding: Demanding,
 }
 
 /// What others look at.
 pub(super) struct Shown {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) kept: watch::Receiver<Kept>,
+    pub(super) demand: demanding::Shown,
 }
 
 impl Actor {
@@ -89,6 +92,7 @@ impl Actor {
         let telling = Telling::new(&config, own, &mut rng);
         let (viewing, view) = Viewing::new(joining.report(), now);
         let (admitting, kept) = Admitting::new();
+        let (demanding, demand) = Demanding::begin(&config, own, &mut swarm, now);
         let actor = Self {
             own,
             rng,
@@ -106,9 +110,11 @@ impl Actor {
             finding: Finding::default(),
             viewing,
             admitting,
+            demanding,
             swarm,
         };
-        Ok((actor, Shown { view, kept }))
+        let shown = Shown { view, kept, demand };
+        Ok((actor, shown))
     }
 
     /// Runs until told to stop, or until nobody holds the handle any more.
@@ -159,6 +165,7 @@ impl Actor {
             self.opening.next_deadline(),
             self.viewing.next_deadline(),
             self.boarding.next_deadline(now),
+            self.demanding.next_deadline(),
         ];
         let latest = now + LONGEST_SLEEP;
         due.into_iter().flatten().fold(latest, Instant::min)
@@ -181,6 +188,7 @@ impl Actor {
             Command::Followers { board, answer } => {
                 let _ = answer.send(self.boarding.followers(&board));
             }
+            Command::Asked { model, asked } => self.count(&model, asked),
             Command::Blame(peer) => {
                 self.on_offence(&peer_id(&peer), Offence::ProtocolViolation);
             }
@@ -203,6 +211,7 @@ impl Actor {
         self.drive_sharding(at.now);
         self.drive_telling(at);
         self.drive_boarding(at.now);
+        self.drive_demanding(at);
         self.drive_opening(at.now);
         self.viewing_due(at.now);
     }

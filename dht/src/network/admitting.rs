@@ -182,6 +182,7 @@ impl Actor {
         let inside = self.swarm.behaviour_mut().inside.inner_mut();
         inside.kad.remove_peer(&peer_id(&node));
         self.telling.adverts.forget(node);
+        self.demanding.listener.forget(&node);
         self.on_silent(node);
         self.viewing.on_change();
     }

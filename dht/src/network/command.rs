@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::{boards::FollowError, opening::OpenError};
 use crate::{
     core::membership::{Credential, ListError},
+    demand::Asked,
     streams::Stream,
 };
 
@@ -55,6 +56,13 @@ pub(super) enum Command {
         board: BoardName,
         /// Where to answer.
         answer: oneshot::Sender<Vec<NodeId>>,
+    },
+    /// One of this node's users asked for a model.
+    Asked {
+        /// Which.
+        model: ModelName,
+        /// What became of it.
+        asked: Asked,
     },
     /// A peer broke the protocol of a stream.
     Blame(NodeId),

@@ -199,11 +199,12 @@ impl Actor {
         }
     }
 
-    /// Tells the DHT what this node provides now, and takes back what it no longer does.
+    /// Tells the DHT what this node provides now, and takes back what it no longer does. What it is
+    /// about to serve counts: whoever would take it on, too, finds it so.
     pub(super) fn provide(&mut self, profile: &Profile) {
-        let deployments = profile.deployments.iter();
-        let wanted: BTreeSet<RecordKey> =
-            deployments.map(|d| self.provider_key(&d.model)).collect();
+        let deployments = profile.deployments.iter().map(|d| &d.model);
+        let models = deployments.chain(&profile.coming);
+        let wanted: BTreeSet<RecordKey> = models.map(|model| self.provider_key(model)).collect();
         let boards = self.boarding.keys();
         let wanted: BTreeSet<RecordKey> = wanted.into_iter().chain(boards).collect();
         let kad = &mut self.swarm.behaviour_mut().inside.inner_mut().kad;

@@ -21,6 +21,7 @@ impl Actor {
             } => (propagation_source, message_id, message),
             gossipsub::Event::Subscribed { peer_id, topic } => {
                 self.boarding.on_subscription(&peer_id, &topic, true);
+                self.tell_demand(Self::moment().unix);
                 return self.on_listener();
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } => {
@@ -31,7 +32,10 @@ impl Actor {
         if let Some(board) = self.boarding.board(&message.topic) {
             return self.hear_note(board, &propagation_source, &message_id, message);
         }
-        let verdict = self.hear(&propagation_source, &message);
+        let verdict = match self.demanding.is_topic(&message.topic) {
+            true => self.hear_demand(&propagation_source, &message),
+            false => self.hear(&propagation_source, &message),
+        };
         self.judge(&propagation_source, &message_id, verdict);
     }
 

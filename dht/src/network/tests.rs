@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Swarm, SwarmBuilder, identity, noise, swarm::NetworkBehaviour, tcp, yamux};
 use protocol::{
-    advert::{Deployed, NodeRole},
+    advert::{Abilities, Deployed, NodeRole},
     names::SwarmName,
 };
 
@@ -18,6 +18,7 @@ use crate::{core::join::State, view::Path};
 
 mod attack;
 mod boards;
+mod demand;
 mod links;
 mod private;
 mod relay;
@@ -104,6 +105,7 @@ fn serves(model: &str) -> Profile {
         queued: 0,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: Some(50.0),
+        abilities: Abilities::default(),
     });
     profile
 }

@@ -67,6 +67,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the swarm: how it was joined, who is there, how far away.
     Peers(StatusArgs),
+    /// Show what the swarm asks for, and what nobody answers.
+    Demand(StatusArgs),
     /// Show how a model would be spread over peers, and how fast it would be.
     Plan(PlanArgs),
     /// Check this machine, its configuration and its node; say what to do.

@@ -4,15 +4,19 @@ use web::manage::{DeviceStatus, LoadedModel, NodeStatus};
 
 use super::args::{ClientArgs, RmArgs, StatusArgs};
 use super::connect::{client, wait};
-use super::{CliError, Exit, Terminal, text};
+use super::{CliError, Exit, Terminal, placement, text};
 
 /// `shoal status`.
 pub(super) fn status(args: &StatusArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let client = client(&args.client)?;
-    let status = wait(async { Ok(client.status().await?) })?;
+    let (status, placement) =
+        wait(async { Ok((client.status().await?, client.placement().await?)) })?;
     match args.json {
         true => terminal.json(&status)?,
-        false => terminal.text(&describe(&status))?,
+        false => {
+            terminal.text(&describe(&status))?;
+            terminal.text(&placement::describe(&placement))?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -27,8 +27,12 @@ fn greeting(listening: &Listening) -> String {
     let base = format!("http://{}", listening.api);
     let first = format!("listening on {base}\n");
     let Some(model) = &listening.model else {
+        let waits = match listening.takes_on {
+            true => " (or wait: it takes on what helps most, see shoal status)",
+            false => "",
+        };
         return format!(
-            "{first}OpenAI API: {base}/v1. No model is here yet: shoal pull smollm2:135m\n"
+            "{first}OpenAI API: {base}/v1. No model is here yet: shoal pull smollm2:135m{waits}\n"
         );
     };
     let key = match listening.needs_key {
@@ -52,6 +56,7 @@ mod tests {
             api: ([127, 0, 0, 1], 4711).into(),
             model: Some("m".into()),
             needs_key: true,
+            takes_on: false,
         };
         let text = greeting(&listening);
         assert_eq!(

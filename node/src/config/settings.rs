@@ -1,13 +1,12 @@
 //! The table of settings: for each key how a value is taken and shown. It knows neither files
 //! nor the environment.
 
-use std::time::Duration;
-
 use protocol::NodeId;
 use toml::Value;
 
+use super::slot::{all, bytes, duration, hidden, number, secret, set, some, switch, text, texts};
 use super::value::{self, Reason};
-use super::{Config, LogFormat, Secret, board, swarm};
+use super::{Config, LogFormat, board, placement, swarm};
 
 /// Sequences of a model at most: llama.cpp's limit of a context.
 const MAX_PARALLEL: u32 = 256;
@@ -20,9 +19,6 @@ const MIN_CTX_SIZE: u32 = 128;
 
 /// Tokens of a context at most: ten times the largest model's.
 const MAX_CTX_SIZE: u32 = 1 << 27;
-
-/// What stands for a secret.
-const HIDDEN: &str = "(hidden)";
 
 /// One setting.
 pub struct Setting {
@@ -291,6 +287,30 @@ pub const SETTINGS: &[Setting] = &[
         |c| text(format!("{}%", c.serving.own_percent))
     ),
     setting!(
+        "placement",
+        "",
+        |c, v| set(&mut c.placement.enabled, value::switch(v)),
+        |c| switch(c.placement.enabled)
+    ),
+    setting!(
+        "placement_models",
+        "those on the disk and those of the catalog",
+        |c, v| some(&mut c.placement.models, value::models(v)),
+        |c| c.placement.models.as_ref().and_then(|models| all(models))
+    ),
+    setting!(
+        "placement_never",
+        "",
+        |c, v| set(&mut c.placement.never, value::models(v)),
+        |c| all(&c.placement.never)
+    ),
+    setting!(
+        "placement_hours",
+        "at any time; else hours of a day in UTC, such as 22:00-07:00",
+        |c, v| some(&mut c.placement.hours, placement::hours(v)),
+        |c| c.placement.hours.as_ref().and_then(text)
+    ),
+    setting!(
         "boards",
         "",
         |c, v| set(&mut c.board.follow, board::names(v)),
@@ -341,57 +361,4 @@ fn log_format(config: &mut Config, value: &Value) -> Result<(), Reason> {
         _ => return Err("must be \"human\" or \"json\"".into()),
     });
     Ok(())
-}
-
-fn set<T>(slot: &mut T, value: Result<T, Reason>) -> Result<(), Reason> {
-    value.map(|value| *slot = value)
-}
-
-fn some<T>(slot: &mut Option<T>, value: Result<T, Reason>) -> Result<(), Reason> {
-    value.map(|value| *slot = Some(value))
-}
-
-fn secret(slot: &mut Option<Secret>, value: &Value) -> Result<(), Reason> {
-    some(slot, value::text(value).map(Secret::new))
-}
-
-fn hidden(secret: &Option<Secret>) -> Option<Value> {
-    secret.as_ref().and_then(|_| text(HIDDEN))
-}
-
-fn text(value: impl std::fmt::Display) -> Option<Value> {
-    Some(Value::String(value.to_string()))
-}
-
-fn switch(on: bool) -> Option<Value> {
-    Some(Value::Boolean(on))
-}
-
-fn texts(values: &[String]) -> Option<Value> {
-    let values = values.iter().cloned().map(Value::String);
-    Some(Value::Array(values.collect()))
-}
-
-fn all(values: &[impl std::fmt::Display]) -> Option<Value> {
-    let values = values.iter().map(|value| Value::String(value.to_string()));
-    Some(Value::Array(values.collect()))
-}
-
-fn number(value: Option<u32>) -> Option<Value> {
-    value.map(|value| Value::Integer(value.into()))
-}
-
-fn bytes(value: Option<u64>) -> Option<Value> {
-    value.and_then(|bytes| match i64::try_from(bytes) {
-        Ok(bytes) => Some(Value::Integer(bytes)),
-        Err(_) => text(bytes),
-    })
-}
-
-fn duration(value: Duration) -> Option<Value> {
-    let millis = value.as_millis();
-    if millis.is_multiple_of(1000) {
-        return text(format!("{}s", millis / 1000));
-    }
-    text(format!("{millis}ms"))
 }

@@ -3,10 +3,10 @@
 //! size) is left empty: whoever publishes the profile adds it.
 
 use protocol::ModelName;
-use protocol::advert::{Deployed, DeviceKind, Limits, NodeDevice, NodeRole, Profile};
+use protocol::advert::{Abilities, Deployed, DeviceKind, Limits, NodeDevice, NodeRole, Profile};
 use protocol::limits::{
-    MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_MEMORY_BYTES, MAX_RATE_PER_SECOND,
-    MAX_TOKENS, MAX_VERSION_BYTES,
+    MAX_ADVERT_COMING, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_MEMORY_BYTES,
+    MAX_RATE_PER_SECOND, MAX_TOKENS, MAX_VERSION_BYTES,
 };
 use protocol::names::SwarmName;
 
@@ -30,6 +30,8 @@ pub struct Facts {
     pub own_percent: u8,
     /// What it serves, the most important first.
     pub served: Vec<Served>,
+    /// What it is about to serve.
+    pub coming: Vec<ModelName>,
 }
 
 /// A device's figures.
@@ -64,6 +66,8 @@ pub struct Served {
     pub waiting: u32,
     /// How fast it answers.
     pub speed: Speed,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
 /// The profile of a node that is this.
@@ -82,6 +86,15 @@ pub fn build(facts: &Facts) -> Profile {
         deployments: served
             .filter_map(|served| deployment(served, facts.own_percent))
             .collect(),
+        coming: match serves {
+            true => facts
+                .coming
+                .iter()
+                .take(MAX_ADVERT_COMING)
+                .cloned()
+                .collect(),
+            false => Vec::new(),
+        },
         ..Profile::new(facts.swarm.clone(), facts.role)
     }
 }
@@ -105,6 +118,7 @@ fn deployment(served: &Served, own_percent: u8) -> Option<Deployed> {
         queued: queued.min(MAX_DEPLOYMENT_SESSIONS),
         prefill_tokens_per_second: served.speed.prefill().and_then(rate),
         decode_tokens_per_second: served.speed.decode().and_then(rate),
+        abilities: served.abilities,
     })
 }
 
@@ -176,6 +190,7 @@ mod tests {
             leases,
             waiting,
             speed,
+            abilities: Abilities::default(),
         }
     }
 
@@ -188,6 +203,7 @@ mod tests {
             limits: Limits::default(),
             own_percent: 25,
             served,
+            coming: vec!["org/soon".parse().unwrap()],
         }
     }
 
@@ -214,6 +230,8 @@ mod tests {
             ..facts(vec![served(16, 0, 0)])
         };
         assert_eq!(build(&client).deployments, []);
+        assert_eq!(build(&client).coming, []);
+        assert_eq!(build(&facts(Vec::new())).coming.len(), 1);
     }
 
     fn any_figures() -> impl Strategy<Value = Figures> {

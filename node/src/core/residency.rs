@@ -20,7 +20,7 @@
 //! only where memory is free and no guest did within [`GUEST_LOAD_GAP`]; what was loaded for
 //! guests alone makes room first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use protocol::ModelName;
@@ -76,6 +76,8 @@ pub struct Residency {
     failures: BTreeMap<ModelName, Failure>,
     next_load: u64,
     guest_load: Option<Instant>,
+    /// Models that are kept for the swarm.
+    kept: BTreeSet<ModelName>,
     /// Memory that stages for other peers' chains take.
     lent_bytes: u64,
     stopping: bool,
@@ -93,6 +95,7 @@ impl Residency {
             failures: BTreeMap::new(),
             next_load: 0,
             guest_load: None,
+            kept: BTreeSet::new(),
             lent_bytes: 0,
             stopping: false,
         }
@@ -108,6 +111,7 @@ impl Residency {
             Input::Loaded(load) => self.on_loaded(load, now),
             Input::Ended { load, cause } => self.on_ended(load, cause, now, out),
             Input::Unload(model) => self.on_unload(&model, out),
+            Input::Keep(models) => self.kept = models,
             Input::Lent(bytes) => self.lent_bytes = bytes,
             Input::Stop => self.on_stop(out),
             Input::Tick => {}
@@ -119,8 +123,9 @@ impl Residency {
     /// When `Input::Tick` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let keep_alive = self.policy.keep_alive;
-        let residents = self.residents.values();
-        let idle = residents.filter_map(|resident| resident.expires_at(keep_alive));
+        let residents = self.residents.iter();
+        let aging = residents.filter(|(model, _)| !self.kept.contains(*model));
+        let idle = aging.filter_map(|(_, resident)| resident.expires_at(keep_alive));
         let waiting = self.waiting.iter().map(|waiting| waiting.deadline);
         idle.chain(waiting).min()
     }
@@ -304,7 +309,7 @@ impl Residency {
                 .iter()
                 .any(|waiting| waiting.want.model == *model);
             let expired = resident.expires_at(keep_alive).is_some_and(|at| at <= now);
-            if expired && !wanted {
+            if expired && !wanted && !self.kept.contains(model) {
                 resident.drain(out);
             }
         }

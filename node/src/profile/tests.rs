@@ -98,6 +98,7 @@ fn sources(dir: &std::path::Path, stop: &CancellationToken) -> Sources {
         residency,
         serving,
         devices,
+        moving: tokio::sync::watch::channel(crate::placement::Moving::default()).1,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use llama_sys::engine::{Engine, EngineState};
 use protocol::ModelName;
+use protocol::advert::Abilities;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,8 @@ use tracing::{info, warn};
 use web::manage::LoadedModel;
 
 use super::life::{Ended, Life, Started};
-use super::{Command, Examined, Lease, Loader, Note, Notes, Setup, View, view};
+use super::{Command, Examined, Lease, Loader, Note, Notes, Patron, Setup, View, view};
+use crate::core::abilities;
 use crate::core::residency::{
     Input, LoadId, Output, Phase, Refusal, Residency, Resident, Ticket, Want,
 };
@@ -24,9 +26,21 @@ const STARTED: usize = 64;
 /// One resident model, from outside.
 struct Live {
     examined: Examined,
+    abilities: Abilities,
     engine: Option<Arc<dyn Engine>>,
     stop: CancellationToken,
     task: Id,
+}
+
+impl Live {
+    /// What its engine says, if it answers.
+    fn info(&self) -> Option<view::Info> {
+        let state = self.engine.as_ref()?.state();
+        match &*state.borrow() {
+            EngineState::Ready(info) => Some((info.parallel, info.context_length)),
+            _ => None,
+        }
+    }
 }
 
 struct Asking {
@@ -150,15 +164,17 @@ impl Actor {
             Command::Acquire {
                 ticket,
                 examined,
-                guest,
+                patron,
                 reply,
             } => {
+                let guest = patron != Patron::Owner;
                 let want = Want {
                     ticket,
                     model: examined.name.clone(),
                     need_bytes: examined.need_bytes,
                     pinned: self.setup.pinned.contains(&examined.name),
                     guest,
+                    placed: patron == Patron::Swarm,
                     version: examined.version,
                 };
                 self.asking.insert(
@@ -181,6 +197,7 @@ impl Actor {
                     self.setup.pinned.push(model);
                 }
             }
+            Command::Keep(models) => self.feed(Input::Keep(models)),
             Command::Lent(bytes) => self.feed(Input::Lent(bytes)),
             Command::Loaded(reply) => {
                 // Whoever asked may have gone meanwhile.
@@ -272,6 +289,7 @@ impl Actor {
         };
         let task = self.lives.spawn(life.run()).id();
         let live = Live {
+            abilities: abilities::of(&examined.facts),
             examined,
             engine: None,
             stop,
@@ -298,15 +316,11 @@ impl Actor {
     }
 
     fn show(&self) {
-        let info = |load: LoadId| {
-            let engine = self.live.get(&load)?.engine.as_ref()?;
-            let state = engine.state();
-            match &*state.borrow() {
-                EngineState::Ready(info) => Some((info.parallel, info.context_length)),
-                _ => None,
-            }
+        let known = |load: LoadId| match self.live.get(&load) {
+            Some(live) => (live.info(), live.abilities),
+            None => (None, Abilities::default()),
         };
-        let view = view::of(&self.core, &self.setup.pinned, info);
+        let view = view::of(&self.core, &self.setup.pinned, known);
         self.outside.shown.send_if_modified(|shown| {
             let changed = *shown != view;
             if changed {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::ModelName;
+use protocol::advert::Abilities;
 
 use crate::core::residency::{LoadId, Phase, Residency};
 
@@ -18,6 +19,8 @@ pub struct View {
     pub pinned: BTreeSet<ModelName>,
     /// Memory that all of them take, those that end too, bytes.
     pub taken_bytes: u64,
+    /// What another one could take, bytes.
+    pub free_bytes: u64,
     /// A request of the node's own user waits for a load or for room.
     pub owner_waits: bool,
 }
@@ -35,25 +38,34 @@ pub struct Seen {
     pub leases: u32,
     /// Of these, guests'.
     pub guests: u32,
+    /// The node's own user used it since it was loaded, or had it loaded.
+    pub is_owners: bool,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
-/// The view of the models; `info` gives `parallel` and context of an engine that answers.
+/// What an engine that answers says of itself: sequences at a time, tokens of one.
+pub(super) type Info = (u32, u32);
+
+/// The view of the models, by what is known of each load.
 pub(super) fn of(
     core: &Residency,
     pinned: &[ModelName],
-    info: impl Fn(LoadId) -> Option<(u32, u32)>,
+    known: impl Fn(LoadId) -> (Option<Info>, Abilities),
 ) -> View {
     let residents = core.residents().iter();
     let stays = residents.filter(|(_, resident)| resident.phase != Phase::Draining);
     let models = stays.map(|(name, resident)| {
-        let known = info(resident.load);
-        let (parallel, context_tokens) = known.unwrap_or_default();
+        let (info, abilities) = known(resident.load);
+        let (parallel, context_tokens) = info.unwrap_or_default();
         let seen = Seen {
-            ready: known.is_some() && resident.phase == Phase::Ready,
+            ready: info.is_some() && resident.phase == Phase::Ready,
             parallel,
             context_tokens,
             leases: resident.leases,
             guests: resident.guests,
+            is_owners: !resident.guests_only,
+            abilities,
         };
         (name.clone(), seen)
     });
@@ -65,6 +77,7 @@ pub(super) fn of(
     View {
         models: replaced.chain(models).collect(),
         taken_bytes,
+        free_bytes: core.free_bytes(),
         failed: core.failed().cloned().collect(),
         pinned: pinned.iter().cloned().collect(),
         owner_waits: core.owner_waits(),

@@ -49,6 +49,11 @@ impl Heads {
         self.peers.models()
     }
 
+    /// The heads of a model on peers.
+    pub(super) fn heads(&self, model: &ModelName) -> Vec<RemoteHead> {
+        self.peers.candidates(model)
+    }
+
     /// Looks for peers that serve a model of which nobody here has heard.
     pub(super) async fn find(&self, model: &ModelName) {
         self.peers.find(model).await;

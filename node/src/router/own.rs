@@ -89,6 +89,14 @@ impl OwnHeads {
         (examined.seen_by <= level).then_some(examined)
     }
 
+    /// A model's full name, if it is one of this node's; else the name that was given.
+    pub(super) async fn full_name(&self, model: ModelName) -> ModelName {
+        match self.residency.examine(&model).await {
+            Ok(examined) => examined.name,
+            Err(_) => model,
+        }
+    }
+
     /// Whether requests of this level can be answered here.
     pub(super) async fn has(&self, model: &ModelName, level: Level) -> bool {
         self.allowed(model, level).await.is_some()

@@ -132,6 +132,35 @@ async fn models_are_listed_once_each() {
 }
 
 #[tokio::test]
+async fn a_request_that_leaves_its_model_open_is_given_one_that_fits() {
+    let router = router();
+    let mut stream = router.generate(asking("auto")).await.unwrap();
+    let model = loop {
+        if let Some(Out::Started(started)) = stream.recv().await.unwrap().event {
+            break started.model;
+        }
+    };
+    assert_eq!(model, "org/tiny");
+    let long = GenerateRequest {
+        prompt: Some(Prompt::Text("x".repeat(1 << 20))),
+        ..asking("auto")
+    };
+    let failure = router.generate(long).await.unwrap_err();
+    assert_eq!(failure.code(), ErrorCode::ContextLengthExceeded);
+    let embedding = EmbedRequest {
+        model: "auto".into(),
+        ..EmbedRequest::default()
+    };
+    let failure = router.embed(embedding).await.unwrap_err();
+    assert_eq!(failure.code(), ErrorCode::ModelNotFound);
+    assert!(
+        failure.message.contains("embeds text"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test]
 async fn a_chain_answers_only_who_lets_its_peers_see_the_text() {
     let levels = [
         (Privacy::Local, [true, false, false]),

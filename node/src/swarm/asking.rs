@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use dht::demand::Asked;
 use dht::generate::{Answer, CallError, EmbedError, embed};
 use dht::network::{Network, OpenError as NoStream};
 use dht::view::{self, Head};
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use web::backend::GenerateStream;
 
 use crate::peers::{OpenError, Path, Peers, RemoteHead};
+use crate::router::Demands;
 
 /// Events that wait for the router: a slow client holds the peer back, not this node's memory.
 const EVENT_CHANNEL: usize = 64;
@@ -75,6 +77,12 @@ impl SwarmPeers {
         let said = head.peer.said.as_ref();
         let is_open = said.is_some_and(|said| said.limits.serves_strangers);
         (is_open || self.network.is_private()) && head.peer.membership != Some(Role::Client)
+    }
+}
+
+impl Demands for Network {
+    fn asked(&self, model: ModelName, asked: Asked) {
+        Network::asked(self, model, asked);
     }
 }
 
@@ -151,6 +159,7 @@ fn remote(head: &Head<'_>, is_member: bool) -> RemoteHead {
             Some(view::Path::Relayed) => Path::Relayed,
             Some(view::Path::Direct) | None => Path::Direct,
         },
+        abilities: deployed.abilities,
     }
 }
 

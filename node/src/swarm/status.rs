@@ -4,10 +4,12 @@ use dht::core::adverts::Closeness;
 use dht::core::groups::Role;
 use dht::core::join::{State, Way, WayReport, WayState};
 use dht::core::membership::ClockGap;
+use dht::demand::Demand;
+use dht::network::Network;
 use dht::view::{Path, Peer, View};
 use protocol::NodeId;
 use protocol::advert::{Nat, NodeRole};
-use web::manage::{PeerStatus, SwarmStatus, WayStatus};
+use web::manage::{LoadedModel, ModelDemand, PeerStatus, SwarmStatus, WayStatus};
 
 /// What a person or a page is shown of a swarm.
 pub fn status(swarm: &str, view: &View) -> SwarmStatus {
@@ -34,6 +36,25 @@ pub fn status(swarm: &str, view: &View) -> SwarmStatus {
         ways: view.join.ways.iter().map(way).collect(),
         peers: view.peers.iter().map(|(node, p)| peer(node, p)).collect(),
     }
+}
+
+/// What a person or a page is shown of what the swarm asks for.
+pub fn demand(network: &Network, loaded: &[LoadedModel]) -> Vec<ModelDemand> {
+    let view = network.view();
+    let shown = |demand: &Demand| {
+        let here = (loaded.iter()).filter(|model| model.name == demand.model.as_str());
+        ModelDemand {
+            model: demand.model.to_string(),
+            arrivals_per_second: demand.arrivals.per_second,
+            arrivals_error: demand.arrivals.error,
+            unmet_per_second: demand.unmet.per_second,
+            unmet_error: demand.unmet.error,
+            waiting_ms: demand.waiting.as_secs_f64() * 1e3,
+            authors: demand.authors,
+            heads: view.heads(&demand.model).count() + here.count(),
+        }
+    };
+    network.demand().iter().map(shown).collect()
 }
 
 fn seconds(gap: ClockGap) -> i64 {

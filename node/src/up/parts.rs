@@ -5,18 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use protocol::advert::NodeRole;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use web::manage::StoredModel;
+use web::manage::{PlacementReport, StoredModel};
 use web::{Backend, Readiness};
 
 use super::boards::{self, Boards};
-use super::chains::{ChainParts, Chaining};
+use super::chains::Chaining;
+use super::offer::{Offer, Placed};
 use super::pinned::{self, Pinned};
 use super::{Start, UpError};
 use crate::chain::Chains;
@@ -32,14 +30,14 @@ use crate::identity::Identity;
 use crate::lifecycle::Signals;
 use crate::management::NodeManagement;
 use crate::models::Models;
-use crate::peers::{NoPeers, Peers};
-use crate::profile::Sources;
+use crate::peers::NoPeers;
+use crate::placement;
 use crate::residency::{Loader, Residency, Setup};
-use crate::router::{OwnHeads, Router, Shelf};
-use crate::serving::{self, Serving, Upload};
+use crate::router::{Router, Shelf};
+use crate::serving::Upload;
 use crate::shelf;
 use crate::store::Store;
-use crate::swarm::{ChainSide, Joined, Kept, Memory, SwarmPeers, SwarmSetup};
+use crate::swarm::{Joined, Kept, Memory, SwarmPeers, SwarmSetup};
 use crate::weights::Weights;
 
 /// Everything that a running node is made of.
@@ -75,6 +73,7 @@ impl Parts {
         let residency_stop = CancellationToken::new();
         let setup = setup(&config, budget_bytes);
         let (residency, task) = residency(setup, loader, &store, residency_stop.clone())?;
+        let (placed, placement) = placed(&config, swarm.is_some());
         let (boards, network) = join(&config, swarm.as_ref(), identity, &store, &residency_stop)?;
         let management = NodeManagement {
             models: models.clone(),
@@ -86,6 +85,7 @@ impl Parts {
             swarm_changes: watch::Sender::new(()),
             network: network.as_ref().map(|joined| joined.network.clone()),
             swarm_name: swarm.map(|s| s.name.to_string()).unwrap_or_default(),
+            placement,
             api: OnceLock::new(),
         };
         let joined = network.as_ref().filter(|_| no_engine(&config).is_none());
@@ -94,10 +94,9 @@ impl Parts {
         let chain_parts = joined.map(|joined| chaining.build(joined, &chains, &upload));
         let (ready, readiness) = watch::channel(first_readiness(&config, &pinned));
         let shelf = Arc::new(Stored(models.clone()));
-        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default())
-            .with_peers(peers(network.as_ref()), config.privacy.clone());
-        let offering =
-            |joined| Offer::new(joined, router.own(), &management, upload, &residency_stop);
+        let router = Router::new(residency.clone(), shelf, readiness, Surroundings::default());
+        let router = in_swarm(router, network.as_ref(), &config);
+        let offering = |joined| Offer::new(joined, router.own(), &management, upload, placed);
         let offer = network.map(offering);
         let router = match &offer {
             Some(offer) => router.with_serving(offer.serving.clone()),
@@ -134,6 +133,12 @@ impl Parts {
                 .map(|model| model.name)
         };
         pinned.or_else(stored)
+    }
+
+    /// Whether a node that was started without a model takes on one by itself.
+    pub(super) fn takes_on(&self) -> bool {
+        let is_in_swarm = self.swarm_task.is_some() && !self.loads_nothing;
+        is_in_swarm && self.management.effective.config.placement.enabled
     }
 
     /// Loads what is kept ready; then `/readyz` says so.
@@ -226,89 +231,27 @@ fn join(
     Ok((boards, Some(joined)))
 }
 
-/// The peers that the router may ask.
-fn peers(network: Option<&Joined>) -> Arc<dyn Peers> {
-    match network {
-        Some(joined) => Arc::new(SwarmPeers::new(joined.network.clone())),
-        None => Arc::new(NoPeers),
-    }
+/// The router with the peers that it may ask, who are told what is asked for.
+fn in_swarm(router: Router, network: Option<&Joined>, config: &Config) -> Router {
+    let privacy = config.privacy.clone();
+    let Some(joined) = network else {
+        return router.with_peers(Arc::new(NoPeers), privacy);
+    };
+    let peers = Arc::new(SwarmPeers::new(joined.network.clone()));
+    let router = router.with_peers(peers, privacy);
+    router.with_demands(Arc::new(joined.network.clone()))
 }
 
-/// What this node offers to the swarm.
-struct Offer {
-    joined: Joined,
-    serving: Serving,
-    following: BoxFuture<'static, ()>,
-    residency: Residency,
-    stop: CancellationToken,
-    changes: watch::Receiver<()>,
-}
-
-impl Offer {
-    fn new(
-        joined: Joined,
-        own: &Arc<OwnHeads>,
-        management: &NodeManagement,
-        upload: Upload,
-        stop: &CancellationToken,
-    ) -> Self {
-        let config = &management.effective.config;
-        let (stop, changes) = (stop.clone(), management.swarm_changes.subscribe());
-        let residency = own.residency().clone();
-        let (serving, following) = Serving::new(serving::Parts {
-            local: Arc::clone(own) as _,
-            residency: residency.clone(),
-            config: config.serving.clone(),
-            upload,
-            received: joined.weights.received(),
-            stop: stop.clone(),
-        });
-        Self {
-            joined,
-            serving,
-            following: following.boxed(),
-            residency,
-            stop,
-            changes,
-        }
-    }
-
-    /// Serves peers and says what there is, until the node stops.
-    fn run(
-        self,
-        config: &Config,
-        devices: Arc<Devices>,
-        chain: Option<ChainParts>,
-    ) -> JoinHandle<()> {
-        let sources = Sources {
-            swarm: self.joined.swarm.clone(),
-            role: match no_engine(config) {
-                Some(_) => NodeRole::ApiClient,
-                None => NodeRole::Server,
-            },
-            memory_bytes: config.residency.memory_limit_bytes,
-            config: config.serving.clone(),
-            residency: self.residency,
-            serving: self.serving.clone(),
-            devices,
-        };
-        let (profile, telling) = sources.follow(self.stop);
-        let side = chain.as_ref().map(|parts| ChainSide {
-            desk: parts.desk.clone(),
-            links: parts.links.clone(),
-        });
-        let chaining = chain.map(|parts| parts.running);
-        let running = self.joined.run(self.serving, side, profile, self.changes);
-        let following = self.following;
-        tokio::spawn(async move {
-            let chaining = async {
-                if let Some(chaining) = chaining {
-                    chaining.await;
-                }
-            };
-            tokio::join!(following, telling, running, chaining);
-        })
-    }
+/// Both ends of what is said of hosting models for the swarm, and what is said until anything is done.
+fn placed(config: &Config, is_in_swarm: bool) -> (Placed, watch::Receiver<PlacementReport>) {
+    let why = match no_engine(config) {
+        Some(reason) => reason,
+        None if is_in_swarm => "the node has just begun",
+        None => "the node is in no swarm",
+    };
+    let (shown, watched) = placement::shown(why);
+    let moving = watched.moving;
+    (Placed { shown, moving }, watched.report)
 }
 
 /// What `/readyz` says while the models of `--model` are loaded.
@@ -325,7 +268,7 @@ fn first_readiness(config: &Config, pinned: &[Pinned]) -> Readiness {
 }
 
 /// Why this node loads no models, if so.
-fn no_engine(config: &Config) -> Option<&'static str> {
+pub(super) fn no_engine(config: &Config) -> Option<&'static str> {
     match (config.client, cfg!(feature = "llama")) {
         (true, _) => Some("it was started with --client; start it without to load models"),
         (_, false) => Some("this build has no engine; build it with default features"),

@@ -23,6 +23,7 @@ pub(super) fn shoal(dir: &Path) -> Command {
         .env("SHOAL_MDNS", "false")
         .env("SHOAL_UPNP", "false")
         .env("SHOAL_RENDEZVOUS", "false")
+        .env("SHOAL_PLACEMENT", "no")
         .stdin(Stdio::null());
     command
 }

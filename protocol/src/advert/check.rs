@@ -8,17 +8,17 @@ use std::{collections::BTreeSet, str::FromStr, time::Duration};
 use super::{
     error::AdvertError,
     profile::{
-        AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice, NodeRole,
-        Place, Profile,
+        Abilities, AddressText, ContentHash, Deployed, HeldSlice, Limits, Neighbour, NodeDevice,
+        NodeRole, Place, Profile,
     },
     wire,
 };
 use crate::{
     ids::{ModelName, NodeId},
     limits::{
-        MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADVERT_DEPLOYMENTS, MAX_ADVERT_SLICES,
-        MAX_COORDINATE_MS, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES, MAX_DEVICES,
-        MAX_MEMORY_BYTES, MAX_MODEL_LAYERS, MAX_NEIGHBOUR_RTT, MAX_NEIGHBOURS,
+        MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADVERT_COMING, MAX_ADVERT_DEPLOYMENTS,
+        MAX_ADVERT_SLICES, MAX_COORDINATE_MS, MAX_DEPLOYMENT_SESSIONS, MAX_DEVICE_NAME_BYTES,
+        MAX_DEVICES, MAX_MEMORY_BYTES, MAX_MODEL_LAYERS, MAX_NEIGHBOUR_RTT, MAX_NEIGHBOURS,
         MAX_QUANTIZATION_BYTES, MAX_RATE_PER_SECOND, MAX_SWARM_SIZE, MAX_TOKENS, MAX_VERSION_BYTES,
     },
     names::SwarmName,
@@ -33,6 +33,8 @@ impl TryFrom<&wire::Advert> for Profile {
         check_distinct("deployments", deployments.iter().map(|d| d.model.as_str()))?;
         let neighbours = check_all(&advert.neighbours, check_neighbour)?;
         check_distinct("neighbours", neighbours.iter().map(|n| n.node))?;
+        let coming: Vec<ModelName> = check_all(&advert.coming, |name| Ok(name.parse()?))?;
+        check_distinct("coming", coming.iter().map(ModelName::as_str))?;
         let size = check_number("swarm_size", advert.swarm_size, 0, MAX_SWARM_SIZE)?;
         Ok(Self {
             swarm: SwarmName::from_str(&advert.swarm)?,
@@ -47,6 +49,7 @@ impl TryFrom<&wire::Advert> for Profile {
             nat: advert.nat(),
             addresses: check_all(&advert.addresses, |text| text.parse())?,
             swarm_size: (size > 0).then_some(size),
+            coming,
         })
     }
 }
@@ -85,6 +88,7 @@ fn check_counts(advert: &wire::Advert) -> Result<(), AdvertError> {
             MAX_ADVERT_DEPLOYMENTS,
         ),
         ("neighbours", advert.neighbours.len(), MAX_NEIGHBOURS),
+        ("coming", advert.coming.len(), MAX_ADVERT_COMING),
         ("addresses", advert.addresses.len(), MAX_ADDRESSES),
     ];
     match counts.into_iter().find(|(_, count, limit)| count > limit) {
@@ -184,6 +188,10 @@ fn check_deployment(deployment: &wire::Deployment) -> Result<Deployed, AdvertErr
             "decode_tokens_per_second",
             deployment.decode_tokens_per_second,
         )?,
+        abilities: Abilities {
+            embeds: deployment.embeds,
+            tools: deployment.tools,
+        },
     })
 }
 

@@ -38,6 +38,8 @@ pub struct Profile {
     pub addresses: Vec<AddressText>,
     /// How many peers it thinks the swarm has; `None`: it has no idea.
     pub swarm_size: Option<u32>,
+    /// Models that it is about to serve: it fetches or loads them. None twice.
+    pub coming: Vec<ModelName>,
 }
 
 /// What a peer does in the swarm.
@@ -120,6 +122,17 @@ pub struct Deployed {
     pub prefill_tokens_per_second: Option<f32>,
     /// Measured of one session; `None`: not yet.
     pub decode_tokens_per_second: Option<f32>,
+    /// What it can do.
+    pub abilities: Abilities,
+}
+
+/// What a deployed model can do, beyond what any does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// It embeds text and writes none.
+    pub embeds: bool,
+    /// Its template shows the tools that a request brings.
+    pub tools: bool,
 }
 
 /// A peer's round-trip time to another, by its own probe.
@@ -184,6 +197,7 @@ impl Profile {
             nat: Nat::Unspecified,
             addresses: Vec::new(),
             swarm_size: None,
+            coming: Vec::new(),
         }
     }
 

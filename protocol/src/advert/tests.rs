@@ -50,6 +50,7 @@ fn profile() -> Profile {
             queued: 1,
             prefill_tokens_per_second: Some(1500.0),
             decode_tokens_per_second: Some(80.5),
+            abilities: Abilities::default(),
         }],
         neighbours: vec![Neighbour {
             node: node(2),
@@ -148,6 +149,7 @@ fn lists_are_bounded() {
         refused(|a| a.deployments = many.deployments.clone()),
         refused(|a| a.neighbours = many.neighbours.clone()),
         refused(|a| a.addresses = many.addresses.clone()),
+        refused(|a| a.coming = vec!["m".into(); MAX_ADVERT_COMING + 1]),
     ];
     let expected = [
         "devices",
@@ -155,6 +157,7 @@ fn lists_are_bounded() {
         "deployments",
         "neighbours",
         "addresses",
+        "coming",
     ];
     assert_eq!(fields, expected.map(Some));
 }
@@ -169,6 +172,22 @@ fn nothing_is_said_twice() {
         refused(|a| a.neighbours.push(a.neighbours[0].clone())),
         Some("neighbours")
     );
+    assert_eq!(
+        refused(|a| a.coming = vec!["m".into(), "m".into()]),
+        Some("coming")
+    );
+}
+
+#[test]
+fn what_a_model_can_do_and_what_is_coming_survive_the_wire() {
+    let mut said = profile();
+    said.coming = vec!["org/soon".parse().unwrap()];
+    said.deployments[0].abilities = Abilities {
+        embeds: false,
+        tools: true,
+    };
+    assert_eq!(Profile::try_from(&Advert::from(&said)), Ok(said));
+    assert_eq!(refused(|a| a.coming = vec!["../x".into()]), Some("model"));
 }
 
 #[test]

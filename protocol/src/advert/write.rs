@@ -7,8 +7,8 @@ use super::{
     wire,
 };
 use crate::limits::{
-    MAX_ADDRESSES, MAX_ADVERT_BYTES, MAX_ADVERT_DEPLOYMENTS, MAX_ADVERT_SLICES, MAX_DEVICES,
-    MAX_NEIGHBOURS,
+    MAX_ADDRESSES, MAX_ADVERT_BYTES, MAX_ADVERT_COMING, MAX_ADVERT_DEPLOYMENTS, MAX_ADVERT_SLICES,
+    MAX_DEVICES, MAX_NEIGHBOURS,
 };
 
 impl From<&Profile> for wire::Advert {
@@ -42,6 +42,7 @@ impl From<&Profile> for wire::Advert {
                 .map(|address| address.as_str().to_owned())
                 .collect(),
             swarm_size: profile.swarm_size.unwrap_or_default(),
+            coming: profile.coming.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -56,6 +57,7 @@ impl wire::Advert {
         advert.slices.truncate(MAX_ADVERT_SLICES);
         advert.deployments.truncate(MAX_ADVERT_DEPLOYMENTS);
         advert.neighbours.truncate(MAX_NEIGHBOURS);
+        advert.coming.truncate(MAX_ADVERT_COMING);
         advert.addresses.truncate(MAX_ADDRESSES);
         while advert.encoded_len() > MAX_ADVERT_BYTES && advert.drop_least() {}
         advert
@@ -67,6 +69,7 @@ impl wire::Advert {
         self.slices.pop().is_some()
             || self.neighbours.pop().is_some()
             || (self.addresses.len() > 1 && self.addresses.pop().is_some())
+            || self.coming.pop().is_some()
             || self.deployments.pop().is_some()
             || self.devices.pop().is_some()
     }
@@ -111,5 +114,7 @@ fn write_deployment(deployment: &Deployed) -> wire::Deployment {
         queued: deployment.queued,
         prefill_tokens_per_second: deployment.prefill_tokens_per_second.unwrap_or_default(),
         decode_tokens_per_second: deployment.decode_tokens_per_second.unwrap_or_default(),
+        embeds: deployment.abilities.embeds,
+        tools: deployment.abilities.tools,
     }
 }

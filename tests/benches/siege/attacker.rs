@@ -26,7 +26,7 @@ use libp2p::{
 };
 use protocol::{
     Sequence, Signed, UnixMillis,
-    advert::{Advert, Deployed, NodeRole, Profile},
+    advert::{Abilities, Advert, Deployed, NodeRole, Profile},
     limits::{ADVERT_LIFETIME, MAX_REQUEST_BYTES},
     names::{Protocol, ShardPrefix, SwarmName, Topic},
 };
@@ -345,6 +345,7 @@ fn bait() -> Result<Advert> {
         queued: 0,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: Some(50.0),
+        abilities: Abilities::default(),
     });
     Ok(Advert::fitting(&profile))
 }

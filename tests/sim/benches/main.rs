@@ -2,21 +2,30 @@
 //! `tests/benches/RESULTS.md`. It asserts nothing: figures are for people.
 //!
 //! `swarms [WHAT [SIZE[,SIZE…] [SEED[,SEED…]]]]`, where WHAT is traffic, churn, partition, sybils,
-//! silent (Sybils that pass on nothing) or cheats; without arguments each of them. Four times as
-//! many Sybils come on top of the size.
+//! silent (Sybils that pass on nothing), cheats, demand or placement; without arguments each of them. Four
+//! times as many Sybils come on top of the size.
 
 #![expect(clippy::print_stdout, reason = "a report talks to the terminal")]
 
-use sim::{Kind, Purpose, Swarm, scenario};
+use std::time::Duration;
+
+use sim::{
+    Kind, Purpose, Swarm,
+    demand::{Config, DemandSwarm},
+    placement::{self, PlacementSwarm},
+    scenario,
+};
 
 /// Of how many peers and from which seeds a run is reported unless told otherwise.
-const USUAL: [(&str, &[usize], &[u64]); 6] = [
+const USUAL: [(&str, &[usize], &[u64]); 8] = [
     ("traffic", &[100, 1_000, 10_000], &[1, 2, 3]),
     ("churn", &[1_000, 10_000], &[1, 2, 3]),
     ("partition", &[1_000, 10_000], &[1, 2, 3]),
     ("sybils", &[200, 2_000], &[1, 2, 3]),
     ("silent", &[200, 2_000], &[1, 2, 3]),
     ("cheats", &[1_000, 10_000], &[1, 2, 3]),
+    ("demand", &[100, 1_000, 10_000], &[1, 2, 3]),
+    ("placement", &[100, 1_000], &[1, 2, 3]),
 ];
 
 fn main() {
@@ -49,6 +58,8 @@ fn heading(what: &str) -> String {
                 purposes.join(" | ")
             )
         }
+        "demand" => DEMAND.into(),
+        "placement" => PLACEMENT.into(),
         "partition" => "knows before | in it | after | oldest 5 % | wrong | evicted early".into(),
         "sybils" | "silent" => format!("{ALWAYS} | links | to Sybils"),
         "cheats" => format!(
@@ -67,6 +78,8 @@ const ALWAYS: &str = "knows | least | oldest 5 % | in a group | size 5/50/95 % |
 fn row(what: &str, size: usize, seed: u64) -> String {
     match what {
         "traffic" => traffic(size, seed),
+        "demand" => demand(size, seed),
+        "placement" => placement(size, seed),
         "partition" => partition(size, seed),
         "sybils" => sybils(size, 0.5, seed),
         "silent" => sybils(size, 0.0, seed),
@@ -101,6 +114,95 @@ fn traffic(size: usize, seed: u64) -> String {
         coverage.shard,
         coverage.share,
         swarm.shard_bits()
+    )
+}
+
+/// The columns of [`demand`].
+const DEMAND: &str = "arrivals: error | stated | bias | unmet: error | stated | bias | messages/s | \
+                      bytes/s | need known | burst/s | forged/s | bound | with forgers: bias";
+
+/// Half of the peers ask, a tenth of those in vain; then one peer has a need of its own, then all are
+/// missed; and another swarm has a fifth of forgers.
+fn demand(peers: usize, seed: u64) -> String {
+    let config = Config {
+        seed,
+        peers,
+        ..Config::default()
+    };
+    let settle = Duration::from_secs(400);
+    let run = |config| {
+        let mut swarm = DemandSwarm::new(config);
+        swarm.run(settle);
+        swarm.report();
+        swarm.run(settle);
+        let report = swarm.report();
+        (swarm, report)
+    };
+    let (mut swarm, found) = run(config);
+    let known = swarm.need(Duration::from_secs(60));
+    swarm.report();
+    swarm.lose();
+    swarm.run(Duration::from_secs(20));
+    let burst = swarm.report().burst();
+    let forgers = peers / 4;
+    let (_, forged) = run(Config { forgers, ..config });
+    let accuracy = |of: sim::demand::Accuracy| {
+        let (error, stated) = (of.error * 100.0, of.stated * 100.0);
+        format!("{error:.1} % | {stated:.1} % | {:+.1} %", of.bias * 100.0)
+    };
+    format!(
+        "| {} | {} | {:.2} | {:.0} | {} | {burst:.0} | {:.2} | {:.2} | {:+.1} % |",
+        accuracy(found.arrivals),
+        accuracy(found.unmet),
+        found.messages(),
+        found.bytes(),
+        known.map_or("-".into(), |known| format!("{:.1} s", known.as_secs_f64())),
+        forged.forged,
+        forgers as f64 * forged.cap,
+        forged.arrivals.bias * 100.0
+    )
+}
+
+/// The columns of [`placement`].
+const PLACEMENT: &str = "needs | promotions each | fetched | drops | taken on after: median | latest | \
+                         served after: median | unmet | servers for each needed | swings";
+
+/// A third of the peers go for a while in ten minutes. Five models are asked for all the time; another one
+/// appears, doubles and is forgotten.
+fn placement(peers: usize, seed: u64) -> String {
+    let mut swarm = PlacementSwarm::new(placement::Config {
+        seed,
+        peers,
+        churn: 0.3,
+        rates: vec![0.05, 0.1, 0.3, 0.6, 1.5, 0.0],
+        forged: Vec::new(),
+    });
+    for rate in [0.0, 1.0, 2.0, 0.0] {
+        swarm.ask(5, rate);
+        swarm.run(Duration::from_secs(600));
+    }
+    let log = swarm.log();
+    let mut taken = log.taken_after.clone();
+    let mut served = log.served_after.clone();
+    taken.sort();
+    served.sort();
+    let middle = |times: &[Duration]| {
+        times
+            .get(times.len() / 2)
+            .map_or(0.0, Duration::as_secs_f64)
+    };
+    let latest = taken.last().map_or(0.0, Duration::as_secs_f64);
+    format!(
+        "| {} | {:.2} | {} | {} | {:.1} s | {latest:.1} s | {:.1} s | {:.1} % | {:.2} | {} |",
+        log.needs,
+        log.promotions_per_need(),
+        log.fetched,
+        log.drops,
+        middle(&taken),
+        middle(&served),
+        log.unmet / log.requests * 100.0,
+        log.server_seconds / log.needed_seconds,
+        log.swings.len()
     )
 }
 

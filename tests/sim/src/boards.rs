@@ -31,16 +31,12 @@ use protocol::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
-use self::{
-    agenda::{Agenda, Event},
-    gossip::Message,
-    member::Member,
-};
+use self::{agenda::Event, gossip::Message, member::Member};
 pub use self::{
     member::Trick,
     report::{Delivery, Log},
 };
-use crate::terrain::Terrain;
+use crate::{agenda::Agenda, terrain::Terrain};
 
 /// The wall clock when it begins.
 const BEGAN: u64 = 1_800_000_000_000;
@@ -74,7 +70,7 @@ pub struct BoardSwarm {
     rng: StdRng,
     base: Instant,
     now: Duration,
-    agenda: Agenda,
+    agenda: Agenda<Event>,
     terrain: Terrain,
     members: Vec<Member>,
     messages: Vec<Message>,

@@ -15,9 +15,12 @@
 //! All randomness is one generator and all time is simulated: a seed replays a run. Tests assert
 //! thresholds on small swarms (`tests/swarm.rs`), `make swarms` prints the figures of large ones.
 
+mod agenda;
 pub mod boards;
+pub mod demand;
 mod mesh;
 mod peer;
+pub mod placement;
 mod ring;
 pub mod scenario;
 mod schedule;

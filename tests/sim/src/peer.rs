@@ -19,7 +19,7 @@ use dht::core::{
 use ed25519_dalek::SigningKey;
 use protocol::{
     NodeId, Sequence, Signed, UnixMillis,
-    advert::{Advert, NodeRole, Profile},
+    advert::{Abilities, Advert, NodeRole, Profile},
     names::{ShardPrefix, SwarmName},
     record_key::node_key,
 };
@@ -227,6 +227,7 @@ fn profile(swarm: SwarmName) -> Profile {
             queued: 0,
             prefill_tokens_per_second: Some(900.0),
             decode_tokens_per_second: Some(30.0),
+            abilities: Abilities::default(),
         }],
         ..Profile::new(swarm, NodeRole::Server)
     }

@@ -18,6 +18,7 @@ fn openai() -> Value {
     json!({
         "Object": { "type": "object" },
         "Objects": { "type": "array", "items": { "type": "object" } },
+        "Demand": demand(),
         "Named": object(&["name"], &json!({ "name": { "type": "string" } })),
         "Health": object(&["status"], &json!({ "status": { "type": "string" } })),
         "Error": error(),
@@ -40,6 +41,33 @@ fn openai() -> Value {
             "shoal": served(),
         })),
     })
+}
+
+fn demand() -> Value {
+    let (text, number) = (json!({ "type": "string" }), json!({ "type": "number" }));
+    let count = json!({ "type": "integer" });
+    let fields = [
+        "model",
+        "arrivals_per_second",
+        "arrivals_error",
+        "unmet_per_second",
+        "unmet_error",
+        "waiting_ms",
+        "authors",
+        "heads",
+    ];
+    let model = json!({
+        "model": text, "arrivals_per_second": number, "arrivals_error": number,
+        "unmet_per_second": number, "unmet_error": number, "waiting_ms": number,
+        "authors": count, "heads": count,
+    });
+    object(
+        &["half_life_seconds", "models"],
+        &json!({
+            "half_life_seconds": count,
+            "models": { "type": "array", "items": object(&fields, &model) },
+        }),
+    )
 }
 
 fn blackboard() -> Value {

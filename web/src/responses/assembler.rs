@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 use super::object::{Echo, Identity, Item, ResponseEvent, Status, Usage, response, text_part};
 use crate::{envelope::Servers, error::ApiError};
 
+/// The name by which a request leaves its model open.
+const AUTO: &str = "auto";
+
 /// The response so far.
 #[derive(Debug)]
 pub(super) struct Assembler {
@@ -74,6 +77,10 @@ impl Assembler {
     }
 
     fn on_started(&mut self, started: &Started) {
+        // Which model it is was left open; what was announced before cannot be taken back.
+        if self.echo.model == AUTO && !started.model.is_empty() {
+            started.model.clone_into(&mut self.echo.model);
+        }
         self.usage.input = started.prompt_tokens;
         self.usage.cached = started.cached_tokens;
     }

@@ -68,3 +68,21 @@ async fn a_plan_is_asked_for_by_name() {
         assert_eq!(error["param"], "model", "{query}");
     }
 }
+
+#[tokio::test]
+async fn what_the_swarm_asks_for() {
+    let server = TestServer::start(hello).await;
+    let demand = server.get("/api/demand").await.json();
+    assert_eq!(demand["half_life_seconds"], 120);
+    let model = json!({
+        "model": "org/one",
+        "arrivals_per_second": 0.5,
+        "arrivals_error": 0.0,
+        "unmet_per_second": 0.25,
+        "unmet_error": 0.0,
+        "waiting_ms": 1500.0,
+        "authors": 2,
+        "heads": 0,
+    });
+    assert_eq!(demand["models"], json!([model]));
+}

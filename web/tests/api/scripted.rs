@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use web::{
     Backend, Drained, GenerateStream, Management, ModelCard, Readiness, Server, WebConfig,
     manage::{
-        DeviceStatus, LoadedModel, ManageError, NodeStatus, PlanReport, PullEvent, PullRequest,
-        StoredModel, SwarmStatus,
+        DemandReport, DeviceStatus, LoadedModel, ManageError, ModelDemand, NodeStatus,
+        PlacementReport, PlanReport, PullEvent, PullRequest, StoredModel, SwarmStatus,
     },
 };
 
@@ -220,6 +220,26 @@ impl Management for Nothing {
             missing_bytes: 7,
             ..PlanReport::default()
         })
+    }
+
+    async fn placement(&self) -> PlacementReport {
+        PlacementReport::default()
+    }
+
+    async fn demand(&self) -> DemandReport {
+        DemandReport {
+            half_life_seconds: 120,
+            models: vec![ModelDemand {
+                model: "org/one".to_owned(),
+                arrivals_per_second: 0.5,
+                arrivals_error: 0.0,
+                unmet_per_second: 0.25,
+                unmet_error: 0.0,
+                waiting_ms: 1500.0,
+                authors: 2,
+                heads: 0,
+            }],
+        }
     }
 
     async fn bench(&self) -> Result<Vec<DeviceStatus>, ManageError> {

@@ -24,6 +24,7 @@ pub fn is_material(old: &Profile, new: &Profile) -> bool {
         || old.nat != new.nat
         || old.addresses != new.addresses
         || old.slices != new.slices
+        || old.coming != new.coming
         || old.devices.len() != new.devices.len()
         || (old.devices.iter().zip(&new.devices)).any(|(old, new)| is_other_device(old, new))
         || lacks_neighbours(old, new)
@@ -51,6 +52,7 @@ fn lacks_neighbours(old: &Profile, new: &Profile) -> bool {
 
 fn is_other(old: &Deployed, new: &Deployed) -> bool {
     old.context_tokens != new.context_tokens
+        || old.abilities != new.abilities
         || old.parallel != new.parallel
         || load_step(old) != load_step(new)
         || is_faster_or_slower(old.prefill_tokens_per_second, new.prefill_tokens_per_second)

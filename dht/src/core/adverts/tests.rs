@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 use protocol::{
     Signed,
-    advert::{AddressText, DeviceKind, Neighbour, NodeDevice, NodeRole},
+    advert::{Abilities, AddressText, DeviceKind, Neighbour, NodeDevice, NodeRole},
     limits::ADVERT_HEARTBEAT,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -42,6 +42,7 @@ fn deployed(model: &str) -> Deployed {
         queued: 0,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: Some(20.0),
+        abilities: Abilities::default(),
     }
 }
 
@@ -52,6 +53,15 @@ fn profile(models: &[&str]) -> Profile {
         addresses: vec![address],
         ..Profile::new(lab(), NodeRole::Server)
     }
+}
+
+#[test]
+fn what_is_about_to_be_served_is_told_at_once() {
+    let old = profile(&["a"]);
+    let mut new = old.clone();
+    new.coming = vec!["b".parse().unwrap()];
+    assert!(material::is_material(&old, &new) && material::is_material(&new, &old));
+    assert!(!material::is_material(&new, &new.clone()));
 }
 
 fn neighbour(number: u32) -> Neighbour {

@@ -13,6 +13,7 @@ use libp2p::{
 use protocol::{
     Sequence, Signed, UnixMillis,
     advert::Advert,
+    demand::{Asking, Demand as Said, Period, Record},
     generate::{Failure, GenerateEvent},
     limits::ADVERT_LIFETIME,
     names::{ShardPrefix, Topic},
@@ -68,6 +69,13 @@ impl Attacker {
         let gossip = &mut attacker.swarm.behaviour_mut().gossip;
         gossip.subscribe(&attacker.topic).unwrap();
         attacker
+    }
+
+    /// Speaks on another topic.
+    fn turn_to(&mut self, topic: Topic) {
+        self.topic = IdentTopic::new(topic.of(&SwarmName::public()));
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        gossip.subscribe(&self.topic).unwrap();
     }
 
     /// Connects, and does `harm` at each step until the victim closes the connection. Where the
@@ -230,15 +238,57 @@ async fn who_floods_with_valid_adverts_of_made_up_authors_is_cut_off() {
     );
 }
 
-/// An advert by an author that exists only for it.
-fn made_up(number: u64) -> Vec<u8> {
+fn author(number: u64) -> SigningKey {
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&number.to_be_bytes());
-    let key = SigningKey::from_bytes(&seed);
+    SigningKey::from_bytes(&seed)
+}
+
+/// An advert by an author that exists only for it.
+fn made_up(number: u64) -> Vec<u8> {
+    let key = author(number);
     let now = UnixMillis::from(std::time::SystemTime::now());
     let advert = Advert::fitting(&serves("org/bait"));
     let expires = now.saturating_add(ADVERT_LIFETIME);
     let signed = Signed::sign(&key, Sequence(now.0), expires, &advert);
+    signed.unwrap().encode()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_passes_on_demand_of_those_who_were_not_drawn_is_banned() {
+    let (mut victim, address, honest) = scene().await;
+    let mut attacker = Attacker::new();
+    attacker.turn_to(Topic::Demand);
+    let mut number = 0_u64;
+    attacker
+        .attack(&address, |attacker, _, _| {
+            number += 1;
+            attacker.publish(not_drawn(number));
+        })
+        .await;
+    is_well(&mut victim, &honest, &attacker).await;
+    assert!(victim.network.demand().is_empty());
+    assert!(honest.network.demand().is_empty());
+}
+
+/// A record that its author's coin was against.
+fn not_drawn(number: u64) -> Vec<u8> {
+    let key = author(number);
+    let (own, swarm) = (NodeId::from(&key), SwarmName::public());
+    let now = UnixMillis::from(std::time::SystemTime::now());
+    let period = Period::at(&own, now).next();
+    let record = Record {
+        chance: period.coin(&swarm, &own).max(f64::MIN_POSITIVE),
+        swarm,
+        models: vec![Asking {
+            model: "org/bait".parse().unwrap(),
+            arrivals_per_second: 100.0,
+            unmet_per_second: 100.0,
+            waiting: Duration::ZERO,
+        }],
+    };
+    let said = Said::from(&record);
+    let signed = Signed::sign(&key, Sequence(now.0), period.ends(), &said);
     signed.unwrap().encode()
 }
 

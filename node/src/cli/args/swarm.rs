@@ -34,6 +34,9 @@ pub struct NetworkArgs {
     /// Ask the router for a port, by UPnP [default: true].
     #[arg(long, value_name = "true|false")]
     pub upnp: Option<String>,
+    /// Take on models that the swarm lacks, within your limits [default: yes].
+    #[arg(long, value_name = "yes|no", value_parser = ["yes", "no"])]
+    pub placement: Option<String>,
     /// Find the public mesh through the public DHT [default: true].
     #[arg(long, value_name = "true|false")]
     pub rendezvous: Option<String>,
@@ -52,6 +55,7 @@ impl NetworkArgs {
             ("join_file", &self.join_file),
             ("mdns", &self.mdns),
             ("upnp", &self.upnp),
+            ("placement", &self.placement),
             ("rendezvous", &self.rendezvous),
         ];
         let texts = texts

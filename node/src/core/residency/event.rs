@@ -1,5 +1,6 @@
 //! What the residency is told and what it answers. Plain data; no decision.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::ModelName;
@@ -34,8 +35,10 @@ pub struct Want {
     pub need_bytes: u64,
     /// It stays once it is loaded.
     pub pinned: bool,
-    /// For another peer's request: nothing makes room for it.
+    /// For another peer's request, or for the swarm: nothing makes room for it.
     pub guest: bool,
+    /// This node takes it on for the swarm: the gap between guests' loads does not hold it up.
+    pub placed: bool,
     /// The files that its name means now.
     pub version: Version,
 }
@@ -66,6 +69,8 @@ pub enum Input {
     },
     /// The owner wants the model gone, running leases or not.
     Unload(ModelName),
+    /// These models are not let go for age, and for room only after all others.
+    Keep(BTreeSet<ModelName>),
     /// Stages for other peers' chains take so many bytes of the same memory.
     Lent(u64),
     /// The node stops: everything is unloaded, nothing is loaded any more.

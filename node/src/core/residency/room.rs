@@ -39,7 +39,8 @@ impl Residency {
         })
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
+    /// Memory that a load could take now, bytes.
+    pub fn free_bytes(&self) -> u64 {
         let used = self.all().fold(0u64, |sum, (_, resident)| {
             sum.saturating_add(resident.need_bytes)
         });
@@ -65,12 +66,14 @@ impl Residency {
             Some(refusal) => refusal,
             None if room_is_awaited
                 || self.free_bytes() < want.need_bytes
-                || self.guest_load.is_some_and(too_soon) =>
+                || (!want.placed && self.guest_load.is_some_and(too_soon)) =>
             {
                 Refusal::NoRoom
             }
             None => {
-                self.guest_load = Some(now);
+                if !want.placed {
+                    self.guest_load = Some(now);
+                }
                 self.begin_load(want, now, out);
                 return false;
             }
@@ -113,7 +116,8 @@ impl Residency {
     }
 
     /// Drains idle models until `need_bytes` are free or will be, those of guests and then the
-    /// least recently used first; none if even all of them would not do.
+    /// least recently used first, and last those that are kept for the swarm; none if even all of
+    /// them would not do.
     fn make_room(&mut self, need_bytes: u64, out: &mut Vec<Output>) {
         let draining = self.all().filter(|(_, r)| r.phase == Phase::Draining);
         let mut coming = self.free_bytes();
@@ -126,14 +130,14 @@ impl Residency {
             .filter(|(_, r)| r.is_idle() && !r.pinned);
         let mut idle: Vec<_> = idle
             .map(|(model, resident)| {
-                let owners = !resident.guests_only;
-                let order = (owners, resident.last_used, model.clone());
+                let (kept, owners) = (self.kept.contains(model), !resident.guests_only);
+                let order = (kept, owners, resident.last_used, model.clone());
                 (order, resident.need_bytes)
             })
             .collect();
         idle.sort_unstable();
         let mut victims = Vec::new();
-        for ((_, _, model), bytes) in idle {
+        for ((_, _, _, model), bytes) in idle {
             if coming >= need_bytes {
                 break;
             }

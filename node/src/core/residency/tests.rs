@@ -55,6 +55,7 @@ impl World {
             need_bytes,
             pinned,
             guest: false,
+            placed: false,
         }
     }
 
@@ -333,6 +334,46 @@ fn guests_have_one_load_in_a_while() {
     world.pass(GUEST_LOAD_GAP);
     let (_, out) = world.guest("b", 1);
     assert!(matches!(out[..], [Output::Load { .. }]), "{out:?}");
+}
+
+#[test]
+fn what_is_placed_waits_for_no_gap_and_evicts_nothing() {
+    let mut world = World::new(10);
+    world.guest("a", 1);
+    let want = Want {
+        placed: true,
+        ..world.guest_want("b", 2)
+    };
+    let out = world.handle(Input::Acquire(want));
+    assert!(matches!(out[..], [Output::Load { .. }]), "{out:?}");
+    let want = Want {
+        placed: true,
+        ..world.guest_want("c", 8)
+    };
+    let ticket = want.ticket;
+    assert_eq!(world.handle(Input::Acquire(want)), no_room(ticket));
+}
+
+#[test]
+fn what_is_kept_does_not_age_and_makes_room_last() {
+    let mut world = World::new(10);
+    let kept = world.load("kept", 4);
+    world.handle(Input::Release(kept));
+    world.handle(Input::Keep([name("kept")].into()));
+    world.pass(Duration::from_secs(10_000));
+    let other = world.load("other", 4);
+    world.handle(Input::Release(other));
+    let (_, out) = world.acquire("third", 5);
+    assert_eq!(
+        out,
+        [Output::Unload(other)],
+        "the owner's idle one goes first"
+    );
+    world.handle(end(other));
+    let (_, out) = world.acquire("whole", 10);
+    assert_eq!(out, [], "the third is being loaded: nothing would do yet");
+    let out = world.handle(Input::Keep(BTreeSet::new()));
+    assert!(out.contains(&Output::Unload(kept)), "{out:?}");
 }
 
 #[test]

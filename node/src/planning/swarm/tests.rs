@@ -7,7 +7,7 @@ use std::time::Duration;
 use dht::core::adverts::Closeness;
 use dht::core::rtt::Estimate;
 use ed25519_dalek::SigningKey;
-use protocol::advert::{ContentHash, Deployed, HeldSlice, Neighbour};
+use protocol::advert::{Abilities, ContentHash, Deployed, HeldSlice, Neighbour};
 use protocol::names::SwarmName;
 
 use super::*;
@@ -199,6 +199,7 @@ fn what_a_peer_has_on_disk_is_known_by_its_slices() {
         queued: 0,
         prefill_tokens_per_second: None,
         decode_tokens_per_second: None,
+        abilities: Abilities::default(),
     }];
     let found = only(asking, peer(None, Some(serving)));
     assert_eq!(found.held, std::iter::once(0..40).collect::<Vec<_>>());

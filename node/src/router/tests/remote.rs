@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ed25519_dalek::SigningKey;
+use protocol::advert::Abilities;
 use protocol::generate::{EmbedInput, Embedding, GenerateEvent, embed_input};
 use tokio::time::Instant;
 
@@ -124,6 +125,7 @@ impl Peers for FakePeers {
             rtt: Some(Duration::from_millis(10)),
             is_member: peer.is_member,
             path: Path::Direct,
+            abilities: Abilities::default(),
         });
         heads.collect()
     }
@@ -475,6 +477,24 @@ async fn a_slow_client_is_no_reason_to_leave_a_peer() {
     let seen = see(stream).await;
     assert!(matches!(first.event, Some(Out::Started(_))));
     assert_eq!(seen.text, long);
+    assert_eq!(peer.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_leaves_its_model_open_goes_to_what_is_loaded() {
+    let open = || GenerateRequest {
+        model: "auto".into(),
+        ..far()
+    };
+    let (id, peer) = Peer::new(1, vec![]);
+    let router = swarm(vec![(id, Arc::clone(&peer))], Level::Swarm);
+    let seen = see(router.generate(open()).await.unwrap()).await;
+    assert_eq!(seen.text, ANSWER);
+    assert_eq!(peer.asked.borrow()[0].model, "org/far");
+    // Where peers may not see it, this node's own answers.
+    let router = swarm(vec![(id, Arc::clone(&peer))], Level::Local);
+    let mut stream = router.generate(open()).await.unwrap();
+    stream.recv().await.unwrap();
     assert_eq!(peer.asked(), 1);
 }
 

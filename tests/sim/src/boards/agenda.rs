@@ -1,6 +1,4 @@
-//! What happens when: a queue in which equal times keep their order.
-
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+//! What happens on a board; when is the queue's to know.
 
 use dht::core::board::MeetingId;
 
@@ -28,30 +26,4 @@ pub(super) enum Event {
         from: usize,
         to: usize,
     },
-}
-
-/// The queue.
-#[derive(Default)]
-pub(super) struct Agenda {
-    order: std::collections::BinaryHeap<Reverse<(Duration, u64)>>,
-    events: BTreeMap<u64, Event>,
-    turn: u64,
-}
-
-impl Agenda {
-    pub(super) fn push(&mut self, at: Duration, event: Event) {
-        self.turn += 1;
-        self.order.push(Reverse((at, self.turn)));
-        self.events.insert(self.turn, event);
-    }
-
-    /// The next event that is not later than `end`.
-    pub(super) fn pop(&mut self, end: Duration) -> Option<(Duration, Event)> {
-        let Reverse((at, turn)) = *self.order.peek()?;
-        if at > end {
-            return None;
-        }
-        self.order.pop();
-        Some((at, self.events.remove(&turn)?))
-    }
 }
