@@ -58,7 +58,7 @@ pub struct Config {
 }
 
 /// What happens; peers and models by their number.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Look {
         peer: usize,
