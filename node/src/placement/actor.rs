@@ -47,7 +47,7 @@ impl Actor {
 
     pub(super) async fn run(
         mut self,
-        looking: Looking,
+        mut looking: Looking,
         mut fetched: watch::Receiver<Option<Fetching>>,
         begins: bool,
     ) {

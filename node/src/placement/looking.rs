@@ -2,7 +2,7 @@
 //! catalog, the loaded models, the owner's settings. It translates and decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use dht::demand::{Demand, Estimate};
 use dht::view::{Peer, View};
@@ -27,6 +27,8 @@ pub(super) struct Looking {
     serving: Serving,
     config: PlacementConfig,
     silent: Silent,
+    /// Peers that were connected at the last look.
+    met: BTreeSet<NodeId>,
 }
 
 impl Looking {
@@ -38,15 +40,18 @@ impl Looking {
             serving: parts.serving,
             config: parts.config,
             silent,
+            met: BTreeSet::new(),
         }
     }
 
     /// How things are now. What could be held is looked at where it is asked for, or all of it.
-    pub(super) async fn look(&self, all: bool) -> Scene {
+    pub(super) async fn look(&mut self, all: bool) -> Scene {
         let view = self.network.view();
         let loaded = self.residency.view().borrow().clone();
         let demand = self.network.demand();
-        let mut absent = self.silent.nodes(tokio::time::Instant::now().into_std());
+        let now = tokio::time::Instant::now().into_std();
+        self.meet(&view, now);
+        let mut absent = self.silent.nodes(now);
         absent.insert(self.network.own());
         let asked: BTreeMap<ModelName, Asked> = demand
             .iter()
@@ -60,6 +65,19 @@ impl Looking {
             free_bytes: loaded.free_bytes,
             closed: self.closed(),
         }
+    }
+
+    /// Whose connection ended may be gone, whatever its advert says; it is asked before anything is done.
+    fn meet(&mut self, view: &View, now: Instant) {
+        let connected = view.peers.iter().filter(|(_, peer)| peer.path.is_some());
+        let connected: BTreeSet<NodeId> = connected.map(|(node, _)| *node).collect();
+        for lost in self.met.difference(&connected) {
+            self.silent.note(*lost, false, now);
+        }
+        for come in connected.difference(&self.met) {
+            self.silent.note(*come, true, now);
+        }
+        self.met = connected;
     }
 
     fn closed(&self) -> Option<&'static str> {

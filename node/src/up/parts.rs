@@ -98,10 +98,7 @@ impl Parts {
         let router = in_swarm(router, network.as_ref(), &config);
         let offering = |joined| Offer::new(joined, router.own(), &management, upload, placed);
         let offer = network.map(offering);
-        let router = match &offer {
-            Some(offer) => router.with_serving(offer.serving.clone()),
-            None => router,
-        };
+        let router = serving_peers(router, offer.as_ref());
         let devices = Arc::clone(&management.devices);
         let swarm_task = offer.map(|offer| offer.run(&config, devices, chain_parts));
         Ok(Self {
@@ -240,6 +237,14 @@ fn in_swarm(router: Router, network: Option<&Joined>, config: &Config) -> Router
     let peers = Arc::new(SwarmPeers::new(joined.network.clone()));
     let router = router.with_peers(peers, privacy);
     router.with_demands(Arc::new(joined.network.clone()))
+}
+
+/// The router that counts what peers are served, if any are.
+fn serving_peers(router: Router, offer: Option<&Offer>) -> Router {
+    match offer {
+        Some(offer) => router.with_serving(offer.serving.clone()),
+        None => router,
+    }
 }
 
 /// Both ends of what is said of hosting models for the swarm, and what is said until anything is done.

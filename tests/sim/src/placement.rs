@@ -58,7 +58,7 @@ pub struct Config {
 }
 
 /// What happens; peers and models by their number.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Look {
         peer: usize,
@@ -143,7 +143,11 @@ impl PlacementSwarm {
         self.agenda.push(CHURN_EVERY, Event::Churn);
     }
 
+    /// Who holds nothing has nothing to look for.
     fn look_later(&mut self, peer: usize) {
+        if !self.hosts[peer].can_hold() {
+            return;
+        }
         let life = self.hosts[peer].life;
         let offset = LOOK_EVERY.mul_f64(self.rng.random_range(0.0..1.0));
         self.agenda

@@ -64,6 +64,11 @@ impl Host {
         self.memory.saturating_sub(taken)
     }
 
+    /// Whether it has any memory for models.
+    pub(super) fn can_hold(&self) -> bool {
+        self.memory > 0
+    }
+
     /// A load begins.
     pub(super) fn begin(&mut self, model: usize) {
         self.loading.insert(model);

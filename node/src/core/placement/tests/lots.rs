@@ -25,7 +25,7 @@ fn mean(peers: u32, believed: u32) -> (f64, f64) {
 
 #[test]
 fn few_of_any_number_act_and_soon() {
-    for peers in [1, 4, 30, 1000, 5000] {
+    for peers in [1_u32, 4, 30, 1000, 5000] {
         for believed in [peers.div_ceil(4), peers, peers * 4] {
             let (acted, latest) = mean(peers, believed);
             assert!(
