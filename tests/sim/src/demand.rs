@@ -333,7 +333,7 @@ impl DemandSwarm {
                 sum.1 += asking.unmet_per_second;
             }
         }
-        self.report.on_totals(totals);
+        self.report.on_totals(totals, self.config.forgers);
         for ear in &self.ears {
             self.report.compare(&ear.demand(&[], now), &truth);
         }

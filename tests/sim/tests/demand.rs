@@ -97,7 +97,7 @@ fn a_fifth_of_the_identities_adds_no_more_than_its_cap() {
         "forged {:.2} a second, at most {bound:.2} (cap {:.3}); forgers' records {:?}",
         report.forged, report.cap, report.forgers
     );
-    // They raise the middle by their number, and the estimate has its error.
+    // The estimate of their number has its error.
     assert!(report.forged <= 1.3 * bound);
     assert!(report.arrivals.bias.abs() < 0.1, "{:?}", report.arrivals);
     assert!(report.unmet.bias.abs() < 0.15, "{:?}", report.unmet);

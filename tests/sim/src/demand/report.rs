@@ -30,7 +30,8 @@ pub struct Report {
     pub unmet: Accuracy,
     /// Requests a second for what nobody asks for, as they were believed in the mean.
     pub forged: f64,
-    /// Requests a second that one author is believed at most, by what honest peers were asked.
+    /// Requests a second that one author is believed at most: by the middle of all who tell, forgers
+    /// among them.
     pub cap: f64,
     /// Records of honest peers that did not count because their author, or too many, had told.
     pub surplus: u64,
@@ -83,10 +84,14 @@ impl Report {
         self.bytes += share * (bytes as f64 + OVERHEAD_BYTES);
     }
 
-    /// What each honest peer that is asked for anything is asked for in all.
-    pub(super) fn on_totals(&mut self, mut totals: Vec<f64>) {
+    /// What each honest peer that is asked for anything is asked for in all; so many forgers tell
+    /// more than any of them.
+    pub(super) fn on_totals(&mut self, mut totals: Vec<f64>, forgers: usize) {
         totals.sort_by(f64::total_cmp);
-        let middle = totals.get(totals.len() / 2).copied().unwrap_or_default();
+        let middle = totals
+            .get((totals.len() + forgers) / 2)
+            .copied()
+            .unwrap_or_default();
         self.cap += (CAP_SPAN * middle).max(CAP_FLOOR);
         self.caps += 1.0;
     }
