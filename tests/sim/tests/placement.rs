@@ -47,10 +47,11 @@ fn check(log: &Log) {
         "{}",
         log.promotions_per_need()
     );
-    // Two seconds until it is heard of.
+    // Rates flow here: the slowest model takes six seconds until it was asked for once in ten minutes, and
+    // that is heard two seconds later.
     let latest = log.taken_after.iter().max();
     assert!(
-        latest.is_some_and(|latest| *latest <= seconds(12)),
+        latest.is_some_and(|latest| *latest <= seconds(20)),
         "{latest:?}"
     );
 }
@@ -73,7 +74,8 @@ fn what_is_asked_for_is_served_and_what_is_not_is_let_go() {
     assert!(swarm.servers(5).len() >= 10, "{:?}", swarm.servers(5));
     assert!(swarm.servers(5).len() <= 20, "{:?}", swarm.servers(5));
     swarm.ask(5, 0.0);
-    swarm.run(seconds(1500));
+    // Ten half-lives of its rate, the keep-alive, and the notice.
+    swarm.run(seconds(2000));
     assert_eq!(swarm.servers(5).len(), 0);
     check(swarm.log());
     assert!(swarm.log().unmet < 0.15 * swarm.log().requests);
