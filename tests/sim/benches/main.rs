@@ -163,7 +163,7 @@ fn demand(peers: usize, seed: u64) -> String {
     )
 }
 
-/// The columns of [`placement`].
+/// The columns of [`placement()`].
 const PLACEMENT: &str = "needs | promotions each | fetched | drops | taken on after: median | latest | \
                          served after: median | unmet | servers for each needed | swings";
 
