@@ -95,7 +95,7 @@ pub fn run(data: &Path, args: &[&str]) -> Result<Output> {
     Ok(output)
 }
 
-/// What a command that must work prints, without white space around it.
+/// What a command that must work prints.
 ///
 /// # Errors
 /// It does not work; what it says comes with it.
@@ -103,7 +103,7 @@ pub fn said(data: &Path, args: &[&str]) -> Result<String> {
     let output = run(data, args)?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{args:?}: {errors}");
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A running node. Dropping it kills it.

@@ -34,7 +34,7 @@ impl Lab {
             &owner,
             &[&["swarm", "delegate", id.trim()], &may[..]].concat(),
         )?;
-        let bootstrap = Bootstrap::start(&server, &["--swarm", "lab", "--join", &pass])?;
+        let bootstrap = Bootstrap::start(&server, &["--swarm", "lab", "--join", pass.trim()])?;
         Ok(Self { folder, bootstrap })
     }
 
@@ -47,7 +47,7 @@ impl Lab {
         for address in &self.bootstrap.addresses {
             args.extend(["--bootstrap", address.as_str()]);
         }
-        said(&self.data("owner"), &args)
+        Ok(said(&self.data("owner"), &args)?.trim().to_owned())
     }
 
     /// A node whose only address to begin at is the one in its token.
