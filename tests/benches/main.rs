@@ -104,6 +104,28 @@ impl Arguments {
     }
 }
 
+/// Whether something by a name of its own was asked for, and done.
+async fn is_command() -> Result<bool> {
+    if boards::count().await? {
+        return Ok(true);
+    }
+    if let Some(text) = boards::run().await? {
+        println!("{text}");
+        report::replace_section(RESULTS.as_ref(), "Blackboard: how notes spread", &text)?;
+        return Ok(true);
+    }
+    if let Some(report) = siege::run()? {
+        println!("{report}");
+        return Ok(true);
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(answers) = chains::run().await? {
+        println!("{answers}");
+        return Ok(true);
+    }
+    Ok(false)
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     #[cfg(target_os = "linux")]
@@ -120,21 +142,7 @@ async fn main() -> Result<()> {
             )?),
         };
     }
-    if boards::count().await? {
-        return Ok(());
-    }
-    if let Some(text) = boards::run().await? {
-        println!("{text}");
-        report::replace_section(RESULTS.as_ref(), "Blackboard: how notes spread", &text)?;
-        return Ok(());
-    }
-    if let Some(report) = siege::run()? {
-        println!("{report}");
-        return Ok(());
-    }
-    #[cfg(target_os = "linux")]
-    if let Some(answers) = chains::run().await? {
-        println!("{answers}");
+    if is_command().await? {
         return Ok(());
     }
     let arguments = Arguments::parse()?;

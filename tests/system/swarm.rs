@@ -141,7 +141,8 @@ async fn ask_in_vain(node: &Node) -> Result<()> {
     body["model"] = "org/nobody".into();
     loop {
         let answer = api::client()?.post(&url).json(&body).send().await?;
-        ensure!(answer.status() == 404, "{}", answer.status());
+        let status = answer.status();
+        ensure!(status == 404, "{status}: {}", answer.text().await?);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
