@@ -142,7 +142,8 @@ async fn ask_in_vain(node: &Node) -> Result<()> {
     loop {
         let answer = api::client()?.post(&url).json(&body).send().await?;
         let status = answer.status();
-        ensure!(status == 404, "{status}: {}", answer.text().await?);
+        // A node that loads nothing knows of no peer that has it.
+        ensure!(status == 503, "{status}: {}", answer.text().await?);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -101,17 +101,11 @@ impl Actor {
             if self.telling.adverts.known(&node, now).is_some() {
                 self.dial_peer(node);
             } else {
-                self.ask_found(node);
+                // The question dials it.
+                let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
+                asking.send_request(&peer_id(&node), AdvertQuery::of([node]));
             }
         }
-    }
-
-    /// Asks a peer that a lookup found for its advert. It is dialed at once: where it is only the
-    /// lookup knows, which is forgotten when it ends.
-    fn ask_found(&mut self, node: NodeId) -> OutboundRequestId {
-        self.dial_peer(node);
-        let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
-        asking.send_request(&peer_id(&node), AdvertQuery::of([node]))
     }
 
     /// One key for a model: it holds twenty providers, more than a router tries.
@@ -178,7 +172,8 @@ impl Actor {
                 continue;
             }
             search.asked += 1;
-            let request = self.ask_found(node);
+            let asking = &mut self.swarm.behaviour_mut().inside.inner_mut().asking;
+            let request = asking.send_request(&peer_id(&node), AdvertQuery::of([node]));
             self.finding.requests.insert(request, id);
         }
     }

@@ -3,7 +3,7 @@
 //! and no clock.
 //!
 //! A model's states here:
-//! - (absent), `Drawn` → `Taking`: the node was started without a model ([`starter`])
+//! - (absent) → `Taking`: the node was started without a model ([`starter`])
 //! - (absent) → `Drawn`: it lacks servers and could be held here; a lot says when this node acts
 //! - `Drawn` → `Announced`: the lot fell; peers hear that this node is about to take it on
 //! - `Drawn`, `Announced`, `Asking` → (absent): somebody else does, or nothing is lacking any more
@@ -235,9 +235,7 @@ impl Placement {
     }
 
     fn on_start(&mut self, now: Instant, out: &mut Vec<Output>) {
-        // A lot that was only drawn is no work: a node that begins acts at once.
-        let is_drawn = |place: &Place| matches!(place.phase, Phase::Drawn { .. });
-        let is_free = self.places.values().all(is_drawn) && self.scene.held.is_empty();
+        let is_free = self.places.is_empty() && self.scene.held.is_empty();
         let is_free = is_free && self.scene.closed.is_none();
         let first = is_free.then(|| starter::first(&self.scene, &self.policy));
         if let Some(starter::First { model, why }) = first.flatten() {

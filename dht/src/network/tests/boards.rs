@@ -8,14 +8,12 @@ use libp2p::{
     Multiaddr,
     gossipsub::{self, IdentTopic},
     identify,
-    kad::{self, store::MemoryStore},
     swarm::SwarmEvent,
 };
 use protocol::{
     board::{NoteId, topic},
     frame::encode_data,
     reconcile::BoardsReply,
-    record_key::RecordKey,
 };
 
 use super::{
@@ -27,7 +25,6 @@ use crate::{
         Ledger,
         fixture::{Shelf, board, note, notes},
     },
-    peer::peer_id,
     probe::Probes,
     streams::{self, Streams},
 };
@@ -148,64 +145,6 @@ async fn a_board_that_is_left_is_no_longer_heard() {
     }
     let one_more = node.network.follow("more".parse().unwrap()).await;
     assert_eq!(one_more, Err(FollowError::TooMany));
-}
-
-/// A peer that says nowhere but in the DHT that it follows the board, and that its server knows.
-/// It sends no adverts and is in nobody's routing table.
-async fn quiet_follower(server: &Node, list: &[String]) -> Swarm<kad::Behaviour<MemoryStore>> {
-    let mut quiet = other_peer(|key| {
-        let own = key.public().to_peer_id();
-        let config = kad::Config::new(named(Protocol::Kademlia));
-        kad::Behaviour::with_config(own, MemoryStore::new(own), config)
-    });
-    let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-    quiet.listen_on(any).unwrap();
-    let tcp = list.iter().find(|address| address.contains("/tcp/"));
-    let address: Multiaddr = tcp.unwrap().parse().unwrap();
-    let kad = quiet.behaviour_mut();
-    kad.set_mode(Some(kad::Mode::Client));
-    kad.add_address(&peer_id(&server.network.own()), address);
-    let telling = async {
-        loop {
-            match quiet.select_next_some().await {
-                SwarmEvent::NewListenAddr { address, .. } => {
-                    quiet.add_external_address(address);
-                    let key = RecordKey::board(&SwarmName::public(), &board());
-                    let key = kad::RecordKey::new(&key.to_multihash());
-                    quiet.behaviour_mut().start_providing(key).unwrap();
-                }
-                SwarmEvent::Behaviour(kad::Event::OutboundQueryProgressed {
-                    result: kad::QueryResult::StartProviding(told),
-                    step,
-                    ..
-                }) if step.last => return told.unwrap(),
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, telling).await.unwrap();
-    quiet
-}
-
-#[tokio::test]
-async fn a_follower_that_only_the_dht_knows_of_is_found() {
-    let (server, list) = server(1).await;
-    let mut quiet = quiet_follower(&server, &list).await;
-    let seeker = follower(3, &list, &Shelf::new()).await;
-    let seeker = peer_id(&seeker.network.own());
-    let found = async {
-        loop {
-            let event = quiet.select_next_some().await;
-            let is_found = matches!(
-                event,
-                SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == seeker
-            );
-            if is_found {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, found).await.unwrap();
 }
 
 #[tokio::test]
