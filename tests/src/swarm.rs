@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     api,
-    process::{Node, bootstrap_binary, wait_for},
+    process::{Node, bootstrap_binary, shoal_binary, wait_for},
 };
 
 /// Far beyond what anything on loopback takes; what waits for it has failed.
@@ -101,6 +101,40 @@ impl Bootstrap {
     /// All of them, as a setting takes them.
     pub fn list(&self) -> String {
         self.addresses.join(",")
+    }
+}
+
+/// A swarm of the public kind on loopback: a bootstrap server, and a folder for what its nodes keep.
+pub struct Swarm {
+    folder: tempfile::TempDir,
+    bootstrap: Bootstrap,
+}
+
+impl Swarm {
+    /// One without nodes.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
+        Ok(Self { folder, bootstrap })
+    }
+
+    /// The folder of a node's data.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A node of the swarm, with settings beside those of all tests.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn node(&self, name: &str, args: &[&str], settings: &[(&str, &str)]) -> Result<Node> {
+        let list = self.bootstrap.list();
+        let mut environment = vec![("SHOAL_BOOTSTRAP", Some(list.as_str()))];
+        environment.extend(settings.iter().map(|(name, value)| (*name, Some(*value))));
+        Node::start_with(&shoal_binary()?, &self.data(name), args, &environment)
     }
 }
 

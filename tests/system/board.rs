@@ -3,7 +3,7 @@
 //! two terminals do what they say.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use tests::{
     api,
     process::{Node, ON_LOOPBACK, run, said, shoal_binary, wait_for},
     seed,
-    swarm::{Bootstrap, PATIENCE, until},
+    swarm::{PATIENCE, Swarm, until},
 };
 use tokio::sync::watch;
 
@@ -32,30 +32,9 @@ fn parsed(data: &Path, args: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&said(data, &args)?)?)
 }
 
-/// A swarm of the public kind on loopback, in a folder.
-struct Swarm {
-    folder: tempfile::TempDir,
-    bootstrap: Bootstrap,
-}
-
-impl Swarm {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
-        Ok(Self { folder, bootstrap })
-    }
-
-    fn data(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A node without a model.
-    fn node(&self, name: &str) -> Result<Node> {
-        let list = self.bootstrap.list();
-        let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
-        let data = self.data(name);
-        Node::start_with(&shoal_binary()?, &data, &["--client"], &environment)
-    }
+/// A node without a model.
+fn node(swarm: &Swarm, name: &str) -> Result<Node> {
+    swarm.node(name, &["--client"], &[])
 }
 
 /// Waits until a node has these notes, and answers them as it shows them, oldest first.
@@ -134,7 +113,11 @@ async fn a_note_arrives(swarm: &Swarm, bob: &Node) -> Result<Value> {
 #[tokio::test]
 async fn notes_reach_every_node_and_one_that_was_away() -> Result<()> {
     let swarm = Swarm::start()?;
-    let (ann, bob, eve) = (swarm.node("ann")?, swarm.node("bob")?, swarm.node("eve")?);
+    let (ann, bob, eve) = (
+        node(&swarm, "ann")?,
+        node(&swarm, "bob")?,
+        node(&swarm, "eve")?,
+    );
     let (anns, bobs, eves) = (swarm.data("ann"), swarm.data("bob"), swarm.data("eve"));
     for data in [&anns, &bobs, &eves] {
         said(data, &["board", "follow", BOARD])?;
@@ -157,7 +140,7 @@ async fn notes_reach_every_node_and_one_that_was_away() -> Result<()> {
     assert_eq!(of_another.status.code(), Some(1));
 
     // It comes back and has everything, also that a note was taken back.
-    let eve = swarm.node("eve")?;
+    let eve = node(&swarm, "eve")?;
     until_it_has(&eve, &[first_id.clone(), id(&answer)?, id(&second)?]).await?;
     for node in [&ann, &bob, &eve] {
         let path = format!("/api/boards/notes?board={BOARD}&text=taken");

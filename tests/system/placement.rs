@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
     api,
-    process::{Node, fixture, shoal_binary},
-    swarm::{Bootstrap, PATIENCE, shown, until},
+    process::{Node, fixture},
+    swarm::{PATIENCE, Swarm, shown, until},
 };
 
 const MODEL: &str = "tiny-draft-f16";
@@ -17,42 +17,30 @@ const MODEL: &str = "tiny-draft-f16";
 /// runs five nodes adds.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A swarm in a folder.
-struct Swarm {
-    folder: tempfile::TempDir,
-    bootstrap: Bootstrap,
+/// A node that may take the model on.
+fn node(swarm: &Swarm, name: &str, args: &[&str]) -> Result<Node> {
+    let settings = [
+        ("SHOAL_PLACEMENT", "yes"),
+        ("SHOAL_PLACEMENT_MODELS", MODEL),
+    ];
+    swarm.node(name, args, &settings)
 }
 
-impl Swarm {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
-        Ok(Self { folder, bootstrap })
-    }
-
-    fn node(&self, name: &str, args: &[&str]) -> Result<Node> {
-        let list = self.bootstrap.list();
-        let data = self.folder.path().join(name);
-        let environment = [
-            ("SHOAL_BOOTSTRAP", Some(list.as_str())),
-            ("SHOAL_PLACEMENT", Some("yes")),
-            ("SHOAL_PLACEMENT_MODELS", Some(MODEL)),
-        ];
-        Node::start_with(&shoal_binary()?, &data, args, &environment)
-    }
-
-    /// One that keeps another model loaded, and has this one on its disk.
-    async fn standby(&self, name: &str) -> Result<Node> {
-        let own = fixture("tiny-moe-q8_0.gguf");
-        let node = self.node(name, &["--model", own.to_str().context("a path of text")?])?;
-        let model = fixture(&format!("{MODEL}.gguf"));
-        let request = api::client()?
-            .post(format!("{}/api/pull", node.url))
-            .json(&json!({ "name": model }));
-        let events = request.send().await?.text().await?;
-        ensure!(events.contains("\"done\""), "{events}");
-        Ok(node)
-    }
+/// One that keeps another model loaded, and has this one on its disk.
+async fn standby(swarm: &Swarm, name: &str) -> Result<Node> {
+    let own = fixture("tiny-moe-q8_0.gguf");
+    let node = node(
+        swarm,
+        name,
+        &["--model", own.to_str().context("a path of text")?],
+    )?;
+    let model = fixture(&format!("{MODEL}.gguf"));
+    let request = api::client()?
+        .post(format!("{}/api/pull", node.url))
+        .json(&json!({ "name": model }));
+    let events = request.send().await?.text().await?;
+    ensure!(events.contains("\"done\""), "{events}");
+    Ok(node)
 }
 
 /// Asks until there is an answer; how long that took.
@@ -109,9 +97,9 @@ async fn what_is_asked_for_in_vain_is_served_and_served_again() -> Result<()> {
     let swarm = Swarm::start()?;
     let mut nodes = Vec::new();
     for name in ["one", "two", "three"] {
-        nodes.push(Some(swarm.standby(name).await?));
+        nodes.push(Some(standby(&swarm, name).await?));
     }
-    let asker = swarm.node("asker", &["--client"])?;
+    let asker = node(&swarm, "asker", &["--client"])?;
     until(&asker, "/api/peers", |swarm| {
         let peers = swarm["peers"].as_array().into_iter().flatten();
         peers.filter(|peer| peer["role"] == "server").count() == 3
@@ -145,22 +133,16 @@ async fn what_is_asked_for_in_vain_is_served_and_served_again() -> Result<()> {
 #[tokio::test]
 async fn what_the_owner_forbids_is_not_taken_on() -> Result<()> {
     let swarm = Swarm::start()?;
-    let list = swarm.bootstrap.list();
-    let environment = [
-        ("SHOAL_BOOTSTRAP", Some(list.as_str())),
-        ("SHOAL_PLACEMENT", Some("yes")),
-        ("SHOAL_PLACEMENT_NEVER", Some(MODEL)),
-    ];
     let own = fixture("tiny-moe-q8_0.gguf");
     let own = own.to_str().context("a path of text")?;
-    let data = swarm.folder.path().join("strict");
-    let strict = Node::start_with(&shoal_binary()?, &data, &["--model", own], &environment)?;
+    let settings = [("SHOAL_PLACEMENT", "yes"), ("SHOAL_PLACEMENT_NEVER", MODEL)];
+    let strict = swarm.node("strict", &["--model", own], &settings)?;
     let model = fixture(&format!("{MODEL}.gguf"));
     let pulled = api::client()?
         .post(format!("{}/api/pull", strict.url))
         .json(&json!({ "name": model }));
     pulled.send().await?.text().await?;
-    let asker = swarm.node("asker", &["--client"])?;
+    let asker = node(&swarm, "asker", &["--client"])?;
     until(&asker, "/api/peers", |swarm| {
         let peers = swarm["peers"].as_array().into_iter().flatten();
         peers.filter(|peer| peer["role"] == "server").count() == 1

@@ -10,9 +10,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tests::{
     api,
-    process::{Node, fixture, shoal_binary},
+    process::{Node, fixture},
     seed,
-    swarm::{Bootstrap, identity, until, until_it_lists},
+    swarm::{Swarm, identity, until, until_it_lists},
 };
 
 const MODEL: &str = "tiny-draft-f16";
@@ -26,34 +26,18 @@ const TOKENS: u32 = 120;
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 
-/// A swarm in a folder.
-struct Swarm {
-    folder: tempfile::TempDir,
-    bootstrap: Bootstrap,
+/// One that serves the model to everybody, no faster than a slow line, over one transport.
+fn serving(swarm: &Swarm, name: &str, listen: &str) -> Result<Node> {
+    let model = fixture(&format!("{MODEL}.gguf"));
+    let model = model.to_str().context("a path of text")?.to_owned();
+    let serving = ["--serve-public", "yes", "--max-upload", "20KB"];
+    let args = [&["--model", &model, "--listen", listen][..], &serving].concat();
+    swarm.node(name, &args, &[])
 }
 
-impl Swarm {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let bootstrap = Bootstrap::start(&folder.path().join("bootstrap"), &[])?;
-        Ok(Self { folder, bootstrap })
-    }
-
-    fn node(&self, name: &str, args: &[&str]) -> Result<Node> {
-        let list = self.bootstrap.list();
-        let data = self.folder.path().join(name);
-        let environment = [("SHOAL_BOOTSTRAP", Some(list.as_str()))];
-        Node::start_with(&shoal_binary()?, &data, args, &environment)
-    }
-
-    /// One that serves the model to everybody, no faster than a slow line, over one transport.
-    fn server(&self, name: &str, listen: &str) -> Result<Node> {
-        let model = fixture(&format!("{MODEL}.gguf"));
-        let model = model.to_str().context("a path of text")?.to_owned();
-        let serving = ["--serve-public", "yes", "--max-upload", "20KB"];
-        let args = [&["--model", &model, "--listen", listen][..], &serving].concat();
-        self.node(name, &args)
-    }
+/// One that asks others.
+fn asking(swarm: &Swarm) -> Result<Node> {
+    swarm.node("asker", &["--client"], &[])
 }
 
 fn question(temperature: f64) -> Value {
@@ -109,8 +93,8 @@ async fn ask(
 #[tokio::test]
 async fn a_node_without_a_model_answers_with_a_peers() -> Result<()> {
     let swarm = Swarm::start()?;
-    let server = swarm.server("server", QUIC)?;
-    let asker = swarm.node("asker", &["--client"])?;
+    let server = serving(&swarm, "server", QUIC)?;
+    let asker = asking(&swarm)?;
     until_it_lists(&asker, MODEL, true).await?;
     let expected = identity(&server).await?;
     for temperature in [0.0, 1.0] {
@@ -151,8 +135,8 @@ async fn ask_in_vain(node: &Node) -> Result<()> {
 #[tokio::test]
 async fn what_nobody_answers_is_known_to_all() -> Result<()> {
     let swarm = Swarm::start()?;
-    let server = swarm.server("server", QUIC)?;
-    let asker = swarm.node("asker", &["--client"])?;
+    let server = serving(&swarm, "server", QUIC)?;
+    let asker = asking(&swarm)?;
     until_it_lists(&asker, MODEL, true).await?;
     let is_missed = |report: &Value| {
         let missed = demand(report, "org/nobody");
@@ -176,8 +160,8 @@ async fn what_nobody_answers_is_known_to_all() -> Result<()> {
 #[tokio::test]
 async fn a_request_that_may_not_leave_the_node_does_not() -> Result<()> {
     let swarm = Swarm::start()?;
-    let _server = swarm.server("server", QUIC)?;
-    let asker = swarm.node("asker", &["--client"])?;
+    let _server = serving(&swarm, "server", QUIC)?;
+    let asker = asking(&swarm)?;
     until_it_lists(&asker, MODEL, true).await?;
     let request = api::client()?
         .post(format!("{}/v1/chat/completions", asker.url))
@@ -198,9 +182,9 @@ async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
     let swarm = Swarm::start()?;
     let mut servers = Vec::new();
     for (number, listen) in [QUIC, TCP, QUIC, TCP].into_iter().enumerate() {
-        servers.push(swarm.server(&format!("server-{number}"), listen)?);
+        servers.push(serving(&swarm, &format!("server-{number}"), listen)?);
     }
-    let asker = swarm.node("asker", &["--client"])?;
+    let asker = asking(&swarm)?;
     until_it_lists(&asker, MODEL, true).await?;
     let mut expected = Vec::new();
     for temperature in [0.0, 1.0] {
@@ -231,7 +215,7 @@ async fn a_peer_that_is_killed_takes_no_answer_with_it() -> Result<()> {
             killed?;
             survived += 1;
             let listen = [QUIC, TCP][round / 2 % 2];
-            servers.push(swarm.server(&format!("server-{}", round + 4), listen)?);
+            servers.push(serving(&swarm, &format!("server-{}", round + 4), listen)?);
         }
     }
     assert!(

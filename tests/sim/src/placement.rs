@@ -13,6 +13,7 @@ mod market;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -327,18 +328,26 @@ impl PlacementSwarm {
             }
         }
         for to in self.shard(peer) {
-            let after = Duration::from_secs_f64(self.rng.random_range(0.2..1.5));
-            let (of, said) = (peer, says);
-            self.agenda.push(
-                self.now + after,
-                Event::Heard {
-                    to,
-                    of,
-                    model,
-                    said,
-                },
-            );
+            self.hears(to, (peer, model), says, 0.2..1.5);
         }
+    }
+
+    /// A peer hears what another says of a model so many seconds later.
+    fn hears(
+        &mut self,
+        to: usize,
+        (of, model): (usize, usize),
+        said: Option<Said>,
+        seconds: Range<f64>,
+    ) {
+        let after = Duration::from_secs_f64(self.rng.random_range(seconds));
+        let heard = Event::Heard {
+            to,
+            of,
+            model,
+            said,
+        };
+        self.agenda.push(self.now + after, heard);
     }
 
     fn shard(&self, peer: usize) -> impl Iterator<Item = usize> + use<> {
@@ -411,17 +420,7 @@ impl PlacementSwarm {
             }
             for to in 0..self.hosts.len() {
                 if self.hosts[to].knows(peer, model) {
-                    let after = Duration::from_secs_f64(self.rng.random_range(5.0..60.0));
-                    let (of, said) = (peer, None);
-                    self.agenda.push(
-                        self.now + after,
-                        Event::Heard {
-                            to,
-                            of,
-                            model,
-                            said,
-                        },
-                    );
+                    self.hears(to, (peer, model), None, 5.0..60.0);
                 }
             }
         }
